@@ -1,0 +1,97 @@
+"""Choosing an arm from scores or weights, for kernels."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bandits.jit import jit
+from bandits.random import integer, uniform
+
+FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+
+
+@jit
+def argmax(scores: FloatArray, available: BoolArray, random: NDArray[np.uint64]) -> int:
+    """The available arm with the highest score, one of the best at random; -1 when no score is a number.
+
+    A number is drawn only when there is a tie: favouring the lowest index would bias regret and traffic.
+
+    Args:
+        scores: One score per arm, shape (K,); infinity is allowed.
+        available: Whether each arm may be chosen, shape (K,).
+        random: The policy's stream.
+    """
+    best = -np.inf
+    ties = 0
+    arm = -1
+    for k in range(scores.shape[0]):
+        score = scores[k]
+        if available[k] and score >= best:
+            if score > best:
+                best = score
+                ties = 1
+                arm = k
+            else:
+                ties += 1
+                if arm < 0:
+                    arm = k
+    if ties > 1:
+        skip = integer(ties, random)
+        for k in range(scores.shape[0]):
+            if available[k] and scores[k] == best:
+                if skip == 0:
+                    return k
+                skip -= 1
+    return arm
+
+
+@jit
+def choose(weights: FloatArray, available: BoolArray, random: NDArray[np.uint64]) -> int:
+    """An available arm with probability proportional to its weight; uses one draw. -1 when all weights are 0.
+
+    Args:
+        weights: Non-negative weights, shape (K,).
+        available: Whether each arm may be chosen, shape (K,).
+        random: The policy's stream.
+    """
+    total = 0.0
+    for k in range(weights.shape[0]):
+        if available[k]:
+            total += weights[k]
+    left = uniform(random) * total
+    last = -1
+    for k in range(weights.shape[0]):
+        if available[k] and weights[k] > 0.0:
+            last = k
+            left -= weights[k]
+            if left < 0.0:
+                return k
+    return last
+
+
+@jit
+def normalized(weights: FloatArray, available: BoolArray, out: FloatArray) -> None:
+    """The probabilities of `choose`, into `out` (K,)."""
+    total = 0.0
+    for k in range(weights.shape[0]):
+        if available[k]:
+            total += weights[k]
+    for k in range(weights.shape[0]):
+        out[k] = weights[k] / total if available[k] else 0.0
+
+
+@jit
+def greedy_probabilities(scores: FloatArray, available: BoolArray, out: FloatArray) -> None:
+    """The probabilities of `argmax`, into `out` (K,): the best available arms share 1 equally."""
+    best = -np.inf
+    ties = 0.0
+    for k in range(scores.shape[0]):
+        if available[k] and scores[k] > best:
+            best = scores[k]
+            ties = 1.0
+        elif available[k] and scores[k] == best:
+            ties += 1.0
+    for k in range(scores.shape[0]):
+        out[k] = 1.0 / ties if available[k] and scores[k] == best else 0.0

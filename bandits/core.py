@@ -1,0 +1,168 @@
+"""The nouns: what a policy knows, sees and learns, and what a policy is."""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bandits.random import RandomStreams
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a policy may know before the first round.
+
+    Attributes:
+        num_envs: Number of replications `N` that are played side by side.
+        num_arms: Number of arms `K`.
+        user_dim: Number of user features `D`.
+        arm_dim: Number of arm features `E`.
+        reward_range: Smallest and largest possible reward.
+        horizon: Number of rounds `T`; None when unknown.
+        outcome_names: Names of the `J` outcomes of a round.
+    """
+
+    num_envs: int
+    num_arms: int
+    user_dim: int = 0
+    arm_dim: int = 0
+    reward_range: tuple[float, float] = (0.0, 1.0)
+    horizon: int | None = None
+    outcome_names: tuple[str, ...] = ("click",)
+
+    def require_rewards_in_unit_interval(self, policy: str) -> None:
+        """Raise ValueError unless all rewards lie in [0, 1], naming the policy that needs it."""
+        low, high = self.reward_range
+        if low < 0 or high > 1:
+            raise ValueError(f"{policy} needs rewards in [0, 1]. Got a problem with rewards in [{low}, {high}].")
+
+
+@dataclass(frozen=True, eq=False)
+class Context:
+    """What a policy sees when it chooses, one row per replication (or per row of feedback).
+
+    Attributes:
+        round: Number of the visit, from 0, shape (N,).
+        user_id: Index of the visiting user; -1 when she is anonymous, shape (N,).
+        time: Calendar time in days since the start, shape (N,).
+        user: User features, shape (N, D).
+        arms: Arm features, shape (N, K, E); a broadcast view where they are the same for all.
+        available: Whether each arm may be chosen, shape (N, K).
+        prior: Predicted mean reward of each arm, handed out by the experiment, shape (N, K); None where there is none.
+            It is never the truth.
+    """
+
+    round: IntArray
+    user_id: IntArray
+    time: FloatArray
+    user: FloatArray
+    arms: FloatArray
+    available: BoolArray
+    prior: FloatArray | None = None
+
+    def take(self, rows: IntArray) -> Context:
+        """The context of some rows (B,), which may repeat."""
+        prior = None if self.prior is None else self.prior[rows]
+        return Context(
+            self.round[rows],
+            self.user_id[rows],
+            self.time[rows],
+            self.user[rows],
+            self.arms[rows],
+            self.available[rows],
+            prior,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Feedback:
+    """What comes back, now or later: `B` rows in order of arrival. B = N when nothing is delayed.
+
+    Attributes:
+        rows: Replication (0 .. N-1) of each row; replications may repeat, shape (B,).
+        context: What the policy saw when it chose, `B` rows.
+        chosen: Arms that were chosen, shape (B,); (B, L) where slates of `L` arms are shown.
+        outcomes: What happened, shape (B, J), named by `Problem.outcome_names`.
+        reward: The number to maximise, made of the outcomes by the environment, shape (B,).
+        propensity: Probability with which the policy had chosen as it did, shape (B,); None when unknown.
+    """
+
+    rows: IntArray
+    context: Context
+    chosen: IntArray
+    outcomes: FloatArray
+    reward: FloatArray
+    propensity: FloatArray | None = None
+
+    @property
+    def rounds(self) -> IntArray:
+        """Round in which each row was chosen, shape (B,)."""
+        return self.context.round
+
+
+class Policy(ABC):
+    """A bandit policy over `N` replications at once, in NumPy or torch.
+
+    The constructor takes hyperparameters only, keeps each under its own name, and checks them. Everything that depends
+    on the problem arrives in `reset`, which also forgets what was learned. See `KernelPolicy` and `ScalarPolicy` for
+    the other two ways to write a policy.
+
+    Attributes:
+        stream: Number of the stream of random draws. Two copies of a policy with the same number behave alike.
+    """
+
+    stream: int = 0
+
+    @abstractmethod
+    def reset(self, problem: Problem, random: RandomStreams) -> None:
+        """Forget everything and get ready for a problem.
+
+        Args:
+            problem: What may be known beforehand.
+            random: The policy's own random draws; its only source of chance.
+
+        Raises:
+            ValueError: When the policy cannot play this problem.
+        """
+
+    @abstractmethod
+    def select(self, context: Context) -> IntArray:
+        """Choose an available arm in every replication, shape (N,)."""
+
+    @abstractmethod
+    def update(self, feedback: Feedback) -> None:
+        """Learn from `B` rows of feedback, in order."""
+
+    def propensities(self, context: Context) -> FloatArray | None:
+        """Probability of each arm being chosen in `context`, shape (N, K); None when unknown. Draws no numbers."""
+        return None
+
+    def stop(self) -> BoolArray | None:
+        """Whether the policy has seen enough in each replication, shape (N,); None for one that never stops."""
+        return None
+
+    def recommend(self) -> IntArray | None:
+        """The arm that the policy would ship now, -1 for none, shape (N,); None for one that recommends nothing."""
+        return None
+
+    def record(self) -> Mapping[str, FloatArray]:
+        """Numbers worth a curve in the report, name to shape (N,); read at every snapshot."""
+        return {}
+
+    def __repr__(self) -> str:
+        return repr_of(self)
+
+
+def repr_of(thing: object) -> str:
+    """The constructor call that makes `thing`, from the attributes named like the constructor's parameters."""
+    names = inspect.signature(type(thing)).parameters
+    return f"{type(thing).__name__}({', '.join(f'{name}={getattr(thing, name)!r}' for name in names)})"

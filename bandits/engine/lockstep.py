@@ -1,0 +1,123 @@
+"""All replications side by side through Gymnasium's interface, for any policy and any environment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from bandits.core import BoolArray, Context, Feedback, FloatArray, IntArray, Policy, Problem
+from bandits.engine.fused import empty_results, wrong_arm
+from bandits.environment import Environment, context_of
+from bandits.random import RandomStreams
+from bandits.trace import Trace
+
+
+def play_in_lockstep(env: Environment, policy: Policy, rounds: IntArray, seed: int, first: int) -> Trace:
+    """Play `env.num_envs` replications, one Python round trip per round."""
+    horizon = int(rounds[-1])
+    problem = env.problem(horizon)
+    size = problem.num_envs
+    everyone = np.arange(size)
+    policy.reset(problem, RandomStreams(seed, size, first, policy.stream))
+    observation, info = env.reset(seed=seed, options={"first_replication": first})
+    world = np.asarray(info.get("world", np.zeros(size)), dtype=np.int64)
+    results = empty_results(problem, len(rounds), 0)
+    reports = _Reports(policy, size, len(rounds))
+    regret, regret_fixed, total_reward = np.zeros(size), np.zeros(size), np.zeros(size)
+    totals = np.zeros((size, len(problem.outcome_names)))
+    playing = np.ones(size, dtype=np.bool_)
+    snapshot = 0
+    for t in range(horizon):
+        context = context_of(observation, problem, t)
+        chosen = _checked(policy.select(context), context, problem, policy, playing, first, t)
+        observation, reward, _, _, info = env.step(chosen)
+        outcomes = np.asarray(info.get("outcomes", np.asarray(reward)[:, np.newaxis]), dtype=np.float64)
+        reward = np.asarray(reward, dtype=np.float64)
+        mean, best, fixed = _truth(info, env)
+        regret += np.where(playing, best - mean, 0.0)
+        regret_fixed += np.where(playing, fixed - mean, 0.0)
+        total_reward += np.where(playing, reward, 0.0)
+        totals += np.where(playing[:, np.newaxis], outcomes, 0.0)
+        results.pulls[everyone[playing], chosen[playing]] += 1
+        rows = everyone if playing.all() else everyone[playing]
+        seen = context if len(rows) == size else context.take(rows)
+        policy.update(Feedback(rows, seen, chosen[rows], outcomes[rows], reward[rows]))
+        stop = policy.stop()
+        if stop is not None and (playing & stop).any():
+            results.stopped[playing & stop] = t + 1
+            reports.read(policy, playing)  # of those that stop now, their last word
+            playing &= ~stop
+        if t + 1 == rounds[snapshot]:
+            results.regret[snapshot] = regret
+            results.regret_fixed[snapshot] = regret_fixed
+            results.reward[snapshot] = total_reward
+            results.outcomes[snapshot] = totals
+            results.traffic[snapshot] = results.pulls.sum(axis=0)
+            reports.read(policy, playing)
+            reports.keep(snapshot)
+            snapshot += 1
+    return Trace(
+        rounds=rounds,
+        regret=results.regret,
+        regret_fixed=results.regret_fixed,
+        reward=results.reward,
+        outcomes=results.outcomes,
+        traffic=results.traffic,
+        pulls=results.pulls,
+        stopped=results.stopped,
+        recommended=reports.recommended,
+        world=world,
+        first_replication=first,
+        outcome_names=problem.outcome_names,
+        records=reports.records,
+    )
+
+
+class _Reports:
+    """What a policy says of itself; a replication that stopped keeps what it said last."""
+
+    def __init__(self, policy: Policy, size: int, num_snapshots: int) -> None:
+        self._now = {name: np.array(value, dtype=np.float64) for name, value in policy.record().items()}
+        self.recommended: IntArray = np.full(size, -1, dtype=np.int64)
+        self.records = {name: np.zeros((num_snapshots, size)) for name in self._now}
+
+    def read(self, policy: Policy, playing: BoolArray) -> None:
+        """Ask the policy, and believe it about the replications that still play."""
+        for name, value in policy.record().items():
+            self._now[name][playing] = np.asarray(value)[playing]
+        if (recommended := policy.recommend()) is not None:
+            self.recommended[playing] = np.asarray(recommended)[playing]
+
+    def keep(self, snapshot: int) -> None:
+        """Write the last answers into a snapshot."""
+        for name, value in self._now.items():
+            self.records[name][snapshot] = value
+
+
+def _checked(
+    chosen: Any, context: Context, problem: Problem, policy: Policy, playing: Any, first: int, round: int
+) -> IntArray:
+    """The arms that a policy chose, as an integer array; an error if any of them must not be chosen."""
+    arms = np.asarray(chosen)
+    if arms.shape != (problem.num_envs,) or arms.dtype.kind not in "iu":
+        raise ValueError(
+            f"{policy!r} must choose an array of integers of shape ({problem.num_envs},). "
+            f"Got {arms.dtype} of shape {arms.shape}."
+        )
+    arms = arms.astype(np.int64)
+    exists = (arms >= 0) & (arms < problem.num_arms)
+    allowed = exists & context.available[np.arange(len(arms)), np.where(exists, arms, 0)]
+    if not (allowed | ~playing).all():
+        n = int(np.flatnonzero(~allowed & playing)[0])
+        raise wrong_arm(repr(policy), int(arms[n]), problem.num_arms, first + n, round, exists=bool(exists[n]))
+    return np.where(allowed, arms, np.argmax(context.available, axis=1))
+
+
+def _truth(info: dict[str, Any], env: Environment) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """The true means of the chosen, the best and the fixed arm, each of shape (N,)."""
+    missing = [name for name in ("mean", "best_mean", "fixed_mean") if name not in info]
+    if missing:
+        raise ValueError(f"{type(env).__name__}.step must put {', '.join(missing)} into `info`: regret is exact.")
+    mean, best, fixed = (np.asarray(info[name], dtype=np.float64) for name in ("mean", "best_mean", "fixed_mean"))
+    return mean, best, fixed

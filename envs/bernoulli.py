@@ -1,0 +1,133 @@
+"""Arms that pay 1 with a fixed probability."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from bandits.core import Problem
+from bandits.kernel import World, WorldKernel
+from bandits.random import CLICKS, WORLD, world_open_uniform, world_uniform
+from bandits.special import betaincinv
+from envs.base import KernelEnv
+
+FloatArray = NDArray[np.float64]
+
+
+class BernoulliTables(NamedTuple):
+    """What the kernel reads.
+
+    Attributes:
+        means: Click probabilities, shape (W, K); empty rows (W, 0) when they are drawn anew in each replication.
+        prior: Parameters a and b of the Beta prior of each arm, shape (2, K).
+    """
+
+    means: FloatArray
+    prior: FloatArray
+
+
+def _start(world: World, user: FloatArray, arms: FloatArray, available: NDArray[np.bool_], prior: FloatArray) -> None:
+    # State: means of the K arms, then the best of them.
+    num_arms = available.shape[0]
+    best = 0.0
+    for k in range(num_arms):
+        if world.tables.means.shape[1] > 0:
+            mean = world.tables.means[world.number, k]
+        else:
+            # Word k & 255 of "round" k >> 8: an address has room for 256 words.
+            draw = world_open_uniform(world.keys[WORLD], k >> 8, k & 255)
+            mean = betaincinv(world.tables.prior[0, k], world.tables.prior[1, k], draw)
+        world.state[k] = mean
+        best = max(best, mean)
+    world.state[num_arms] = best
+
+
+def _arrive(
+    world: World, round: int, user: FloatArray, arms: FloatArray, available: NDArray[np.bool_], prior: FloatArray
+) -> int:
+    return -1
+
+
+def _truth(
+    world: World, round: int, user_id: int, available: NDArray[np.bool_], arm: int
+) -> tuple[float, float, float]:
+    mean: float = world.state[arm]
+    num_arms: int = available.shape[0]
+    best: float = world.state[num_arms]
+    return mean, best, best
+
+
+def _respond(world: World, round: int, user_id: int, arm: int, outcomes: FloatArray) -> float:
+    reward = 1.0 if world_uniform(world.keys[CLICKS], round, 0) < world.state[arm] else 0.0
+    outcomes[0] = reward
+    return reward
+
+
+class BernoulliBandit(KernelEnv):
+    """Anonymous visitors who click on arm k with probability `means[k]`.
+
+    Args:
+        means: Click probabilities, shape (K,), or (W, K) for several worlds; replication n lives in world n % W.
+            Exactly one of `means` and `prior` must be given.
+        prior: Parameters a and b of a Beta distribution, from which every replication draws its own means. Each is one
+            number, with `num_arms`, or one number for each arm.
+        num_arms: Number of arms `K`; needed only with a prior of two plain numbers.
+        num_envs: Number of replications `N`.
+
+    Raises:
+        ValueError: When probabilities lie outside [0, 1], or the arguments do not determine the arms.
+    """
+
+    kernel = WorldKernel(arrive=_arrive, truth=_truth, respond=_respond, start=_start)
+
+    def __init__(
+        self,
+        means: ArrayLike | None = None,
+        *,
+        prior: tuple[float | Sequence[float], float | Sequence[float]] | None = None,
+        num_arms: int | None = None,
+        num_envs: int = 1,
+    ) -> None:
+        if (means is None) == (prior is None):
+            raise ValueError(f"Exactly one of `means` and `prior` must be given. Got means={means!r}, prior={prior}.")
+        self.means, self.prior, self.num_arms = means, prior, num_arms
+        if means is not None:
+            table = np.atleast_2d(np.asarray(means, dtype=np.float64))
+            if table.ndim != 2 or table.size == 0:
+                raise ValueError(f"`means` must have shape (K,) or (W, K). Got shape {np.shape(means)}.")
+            if not np.all((table >= 0) & (table <= 1)):
+                raise ValueError(f"`means` must lie in [0, 1]. Got values in [{table.min()}, {table.max()}].")
+            if num_arms not in (None, table.shape[1]):
+                raise ValueError(f"`num_arms` must be {table.shape[1]}, the number of `means`. Got {num_arms}.")
+            beta = np.ones((2, table.shape[1]))
+        else:
+            beta = beta_parameters(prior, num_arms)
+            table = np.empty((1, 0))
+        arms = beta.shape[1]
+        self.tables = BernoulliTables(np.ascontiguousarray(table), np.ascontiguousarray(beta))
+        self.num_worlds = len(table)
+        self.state_size = arms + 1
+        super().__init__(num_envs, Problem(num_envs, arms))
+
+
+def beta_parameters(prior: object, num_arms: int | None) -> FloatArray:
+    """The parameters (2, K) of the Beta priors of `K` arms, from a pair of numbers or sequences.
+
+    Raises:
+        ValueError: When they are not two positive numbers or sequences that determine the number of arms.
+    """
+    try:
+        a, b = (np.asarray(part, dtype=np.float64) for part in prior)  # type: ignore[attr-defined]
+        pair = np.array(np.broadcast_arrays(a, b, np.empty(num_arms) if num_arms else np.empty(())))[:2]
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"`prior` must be a pair (a, b) of numbers or of {num_arms or 'K'} each. Got {prior}."
+        ) from None
+    if pair.ndim != 2:
+        raise ValueError(f"`num_arms` must be given with a prior of two plain numbers. Got prior={prior}.")
+    if not np.all(pair > 0):
+        raise ValueError(f"`prior` must hold positive numbers. Got {prior}.")
+    return pair

@@ -1,0 +1,22 @@
+"""Bandit policies and A/B designs."""
+
+from bandits.core import Policy
+from policies.ab_test import ABTest
+from policies.epsilon_greedy import EpsilonGreedy
+from policies.fixed_split import FixedSplit
+from policies.linucb import LinUCB
+from policies.policy_split import PolicySplit
+from policies.thompson import BetaThompson
+from policies.ucb import UCB1
+
+POLICIES: dict[str, type[Policy]] = {
+    "FixedSplit": FixedSplit,
+    "ABTest": ABTest,
+    "EpsilonGreedy": EpsilonGreedy,
+    "UCB1": UCB1,
+    "BetaThompson": BetaThompson,
+    "LinUCB": LinUCB,
+    "PolicySplit": PolicySplit,
+}
+
+__all__ = ["POLICIES", "UCB1", "ABTest", "BetaThompson", "EpsilonGreedy", "FixedSplit", "LinUCB", "PolicySplit"]

@@ -1,0 +1,47 @@
+"""Checks that policy constructors share."""
+
+from __future__ import annotations
+
+import math
+
+
+def require_number(name: str, value: float, low: float, high: float = math.inf, *, strict: bool = False) -> None:
+    """Raise unless `value` is a finite number in [low, high], or in (low, high) when `strict`.
+
+    Raises:
+        TypeError: When it is not a number.
+        ValueError: When it is out of range.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"`{name}` must be a number. Got {value!r}.")
+    inside = low < value < high if strict else low <= value <= high
+    if not (math.isfinite(value) and inside):
+        left, right = ("(", ")") if strict else ("[", "]" if math.isfinite(high) else ")")
+        raise ValueError(f"`{name}` must lie in {left}{low}, {high}{right}. Got {value}.")
+
+
+def require_integer(name: str, value: int, low: int) -> None:
+    """Raise unless `value` is an integer of at least `low`.
+
+    Raises:
+        TypeError: When it is not an integer.
+        ValueError: When it is too small.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"`{name}` must be an integer. Got {value!r}.")
+    if value < low:
+        raise ValueError(f"`{name}` must be at least {low}. Got {value}.")
+
+
+def checked_weights(weights: tuple[float, ...]) -> tuple[float, ...]:
+    """The weights of a split, which must be non-negative and sum to 1.
+
+    Raises:
+        ValueError: When they are not.
+    """
+    values = tuple(float(weight) for weight in weights)
+    if any(not weight >= 0 for weight in values):
+        raise ValueError(f"`weights` must be at least 0. Got {list(values)}.")
+    if not math.isclose(sum(values), 1.0, abs_tol=1e-9):
+        raise ValueError(f"`weights` must sum to 1. Got {list(values)}, which sum to {sum(values):.6g}.")
+    return values

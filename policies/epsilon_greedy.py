@@ -1,0 +1,93 @@
+"""Epsilon-greedy."""
+
+from __future__ import annotations
+
+from math import exp, log
+from typing import Any
+
+import numpy as np
+
+from bandits.choice import argmax, greedy_probabilities
+from bandits.core import FloatArray, Problem
+from bandits.jit import jit
+from bandits.kernel import Kernel, Layout, ScalarContext, ScalarFeedback, State
+from bandits.kernel_policy import KernelPolicy
+from bandits.random import integer, uniform
+from policies.checks import require_number
+
+# Fields: pulls and rewards of each arm; the number of the coming visit; scores.
+_PULLS, _REWARD = 0, 1
+
+
+@jit
+def _epsilon(state: State) -> float:
+    decayed: float = state.params[0] * exp(-state.params[1] * log(state.shared[0] + 1.0))
+    return min(1.0, decayed)
+
+
+@jit
+def _score(state: State) -> None:
+    for k in range(state.work.shape[0]):
+        pulls = state.arm[_PULLS, k]
+        state.work[k] = state.arm[_REWARD, k] / pulls if pulls > 0.0 else np.inf
+
+
+@jit
+def _count_available(context: ScalarContext) -> int:
+    count = 0
+    for k in range(context.available.shape[0]):
+        count += 1 if context.available[k] else 0
+    return count
+
+
+def _select(state: State, context: ScalarContext, random: Any) -> int:
+    explore = uniform(random) < _epsilon(state)
+    state.shared[0] += 1.0
+    if explore:
+        skip = integer(_count_available(context), random)
+        for k in range(context.available.shape[0]):
+            if context.available[k]:
+                if skip == 0:
+                    return k
+                skip -= 1
+    _score(state)
+    return argmax(state.work, context.available, random)
+
+
+def _update(state: State, feedback: ScalarFeedback, random: Any) -> None:
+    state.arm[_PULLS, feedback.chosen] += 1.0
+    state.arm[_REWARD, feedback.chosen] += feedback.reward
+
+
+def _propensities(state: State, context: ScalarContext, out: FloatArray) -> None:
+    epsilon = _epsilon(state)
+    _score(state)
+    greedy_probabilities(state.work, context.available, out)
+    count = _count_available(context)
+    for k in range(out.shape[0]):
+        uniform_share = 1.0 / count if context.available[k] else 0.0
+        out[k] = (1.0 - epsilon) * out[k] + epsilon * uniform_share
+
+
+class EpsilonGreedy(KernelPolicy):
+    """Shows a random arm with a small probability, otherwise the arm with the best mean so far.
+
+    At visit t (from 1) the probability is min(1, epsilon t**-decay). An arm that was never shown counts as the best.
+
+    Args:
+        epsilon: Probability of exploring at the first visit. At most 1 unless it decays.
+        decay: How fast it falls: 0 for constant, 1 for the epsilon_n-greedy of Auer et al., whose `epsilon` is cK/d**2.
+
+    References:
+        Auer, Cesa-Bianchi and Fischer (2002), "Finite-time analysis of the multiarmed bandit problem", figure 3.
+    """
+
+    kernel = Kernel(select=_select, update=_update, propensities=_propensities)
+
+    def __init__(self, epsilon: float = 0.1, decay: float = 0.0) -> None:
+        require_number("decay", decay, 0.0)
+        require_number("epsilon", epsilon, 0.0, 1.0 if decay == 0 else float("inf"))
+        self.epsilon, self.decay = epsilon, decay
+
+    def layout(self, problem: Problem) -> Layout:
+        return Layout(arm=2, shared=1, work=problem.num_arms, params=(self.epsilon, self.decay))
