@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,6 @@ class KernelPolicy(Policy):
         self._problem = problem
         self._random = random
         self._hooks = self.kernel.link(lambda hook: hook)
-        self._rows = specialized(self.kernel, None)
         self._state = (
             np.array(layout.params, dtype=np.float64),
             np.zeros((num_envs, layout.arm, problem.num_arms)),
@@ -94,6 +94,12 @@ class KernelPolicy(Policy):
         """What the `record` hook reports, name to shape (N,)."""
         names = self.record_names(self._problem)
         return dict(zip(names, self._report()[2].T, strict=True))
+
+    @property
+    def _rows(self) -> ModuleType:
+        return specialized(
+            self.kernel, None
+        )  # kept by its own cache; a module among the attributes could not be copied
 
     def _report(self) -> tuple[BoolArray, IntArray, FloatArray]:
         num_envs = self._problem.num_envs

@@ -52,6 +52,9 @@ class PerReplication(Policy):
         self.policy = policy
         self.stream = policy.stream
 
+    def __repr__(self) -> str:
+        return repr(self.policy)
+
     def reset(self, problem: Problem, random: RandomStreams) -> None:
         """Make and reset a copy for each replication."""
         alone = Problem(**{**problem.__dict__, "num_envs": 1})

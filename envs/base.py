@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any
 
 import gymnasium
@@ -82,7 +83,6 @@ class KernelEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         first = int(options.get("first_replication", 0))
         drawn = int(self.np_random.integers(2**63)) if seed is None else seed
         size, problem = self.num_envs, self._problem
-        self._rows = specialized(None, self.kernel)
         self._worlds = (first + np.arange(size)) % self.num_worlds
         self._keys = np.empty((size, NUM_ROLES), dtype=np.uint64)
         self._state = np.zeros((size, self.state_size))
@@ -141,6 +141,10 @@ class KernelEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         never = np.zeros(size, dtype=np.bool_)
         info = {"mean": truth[0], "best_mean": truth[1], "fixed_mean": truth[2], "outcomes": outcomes}
         return self._arrive(), reward, never, never.copy(), info
+
+    @property
+    def _rows(self) -> ModuleType:
+        return specialized(None, self.kernel)    # kept by its own cache; a module among the attributes could not be copied
 
     def __repr__(self) -> str:
         return repr_of(self)

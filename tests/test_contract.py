@@ -1,0 +1,85 @@
+"""Every policy and every environment keeps the promises of `bandits.testing`."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+
+from bandits import PropensityTable, ScalarPolicy
+from bandits.testing import ENV_CHECKS, POLICY_CHECKS, check_learns
+from envs import BernoulliBandit, GaussianBandit, SimulatedUsers
+from policies import POLICIES, UCB1, ABTest, BetaThompson, EpsilonGreedy, FixedSplit, LinUCB, PolicySplit
+
+
+class FollowTheLeader(ScalarPolicy):
+    """Every tenth visit a random arm, else the best mean: a user's own scalar policy."""
+
+    def reset(self, problem, random):
+        self.rng = random.generator(0)
+        self.pulls, self.sums, self.visits = np.ones(problem.num_arms), np.ones(problem.num_arms), 0
+
+    def select(self, context):
+        self.visits += 1
+        if self.visits % 10 == 0:
+            return int(self.rng.choice(np.flatnonzero(context.available)))
+        return int(np.argmax(np.where(context.available, self.sums / self.pulls, -1)))
+
+    def update(self, feedback):
+        self.pulls[feedback.chosen] += 1
+        self.sums[feedback.chosen] += feedback.reward
+
+
+MAKERS = {
+    "FixedSplit": FixedSplit,
+    "ABTest": partial(ABTest, visitors=200),
+    "EpsilonGreedy": EpsilonGreedy,
+    "EpsilonGreedy decaying": partial(EpsilonGreedy, epsilon=5.0, decay=1.0),
+    "UCB1": partial(UCB1, width=0.5),
+    "BetaThompson": BetaThompson,
+    "LinUCB": LinUCB,
+    "LinUCB product": partial(LinUCB, features="product", user_components=2, arm_components=4),
+    "PolicySplit": partial(PolicySplit, {"ucb": UCB1(0.5), "thompson": BetaThompson()}),
+    "PolicySplit by visit": partial(PolicySplit, {"greedy": EpsilonGreedy(), "linear": LinUCB()}, by="visit"),
+    "scalar": FollowTheLeader,
+}
+LEARNERS = set(MAKERS) - {"FixedSplit", "scalar"}
+
+RNG = np.random.default_rng(3)
+TABLE = PropensityTable.single_world(RNG.uniform(0.05, 0.6, (7, 4)))
+WORLDS = {
+    "BernoulliBandit": lambda n: BernoulliBandit([0.2, 0.7, 0.4], num_envs=n),
+    "BernoulliBandit worlds": lambda n: BernoulliBandit([[0.2, 0.7], [0.5, 0.1], [0.3, 0.3]], num_envs=n),
+    "BernoulliBandit prior": lambda n: BernoulliBandit(prior=(2.0, 3.0), num_arms=4, num_envs=n),
+    "GaussianBandit": lambda n: GaussianBandit([0.0, 1.0], scale=0.5, num_envs=n),
+    "GaussianBandit prior": lambda n: GaussianBandit(prior=(0.0, 1.0), num_arms=3, num_envs=n),
+    "SimulatedUsers": lambda n: SimulatedUsers(
+        TABLE,
+        num_envs=n,
+        user_features=np.eye(7),
+        arm_features=np.eye(4),
+        weights=[1, 2, 3, 0, 1, 1, 1],
+        available_from=[0, 0, 5, 12],
+        prior=np.full((1, 7, 4), 0.2),
+    ),
+}
+
+
+def test_every_bundled_policy_is_checked():
+    assert {type(make()) for make in MAKERS.values()} >= set(POLICIES.values())
+
+
+@pytest.mark.parametrize("check", POLICY_CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("name", MAKERS)
+def test_policy(name, check):
+    check(MAKERS[name])
+
+
+@pytest.mark.parametrize("name", sorted(LEARNERS))
+def test_policy_learns(name):
+    check_learns(MAKERS[name])
+
+
+@pytest.mark.parametrize("check", ENV_CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("name", WORLDS)
+def test_environment(name, check):
+    check(WORLDS[name])
