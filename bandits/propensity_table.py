@@ -69,7 +69,7 @@ class PropensityTable:
         _require_unique("user_ids", self.user_ids)
         _require_unique("world_ids", self.world_ids)
         for world, count in enumerate(self.num_items):
-            _require_unique(f"item_ids[{world}]", tuple(self.item_ids[world, :count]))
+            _require_unique(f"item_ids[{world}]", tuple(self.item_ids[world, :count].tolist()))
 
     @classmethod
     def single_world(

@@ -68,9 +68,25 @@ def specialized(policy: Kernel | ComposedKernel | None, world: WorldKernel | Non
     module = _instantiate(text, folder / "loop.py" if folder else Path(loop.__file__), hooks)
     module.context_row = jit(module.context_row)  # type: ignore[attr-defined]
     for name in _ENTRY_POINTS:
-        setattr(module, name, numba.njit(cache=folder is not None, **OPTIONS)(getattr(module, name)))
-    module.fresh = not (folder and (folder / "__pycache__").exists())  # type: ignore[attr-defined]
+        compiled = numba.njit(cache=folder is not None, **OPTIONS)(getattr(module, name))
+        setattr(module, name, _explained(compiled, policy, world))
     return module
+
+
+def _explained(compiled: Hook, policy: Kernel | ComposedKernel | None, world: WorldKernel | None) -> Hook:
+    """The same function, with an error that tells the author of a kernel what is wrong when it does not compile."""
+
+    def call(*arguments: Any) -> Any:
+        try:
+            return compiled(*arguments)
+        except numba.core.errors.NumbaError as error:
+            raise TypeError(
+                f"The kernel {policy or world} does not compile: hooks must use numbers and the arrays that they are "
+                f"given, functions compiled with `bandits.jit`, and `state.work` as scratch space instead of new arrays. "
+                f"Numba says: {error}"
+            ) from error
+
+    return call
 
 
 @lru_cache(maxsize=256)

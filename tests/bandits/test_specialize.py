@@ -1,0 +1,125 @@
+"""The cache of compiled loops notices every edit; kernels that cannot be cached still run."""
+
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import bandits
+from bandits import Kernel, KernelPolicy, Layout, jit, simulate
+from bandits.compiled.specialize import kernel_sources, specialized
+from envs import BernoulliBandit
+from policies import UCB1, LinUCB, PolicySplit
+
+ROOT = Path(bandits.__file__).parent.parent
+
+
+def test_an_edit_of_a_helper_is_noticed(tmp_path):
+    """In a copy of the packages: run, edit a function that a kernel calls two imports away, run again."""
+    for package in ("bandits", "envs", "policies"):
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    script = textwrap.dedent("""
+        from bandits import simulate
+        from envs import BernoulliBandit
+        from policies import UCB1
+        print(simulate(BernoulliBandit([0.2, 0.7, 0.3]), UCB1(), horizon=50, seed=1).pulls[0].tolist())
+    """)
+    environment = {**os.environ, "CLICK_BANDITS_CACHE": str(tmp_path / "cache")}
+
+    def run():
+        return subprocess.run(
+            [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+        ).stdout
+
+    before = run()
+    kept = set((tmp_path / "cache" / "loops").iterdir())
+    assert run() == before
+    assert set((tmp_path / "cache" / "loops").iterdir()) == kept
+    assert all(list((folder / "__pycache__").glob("*.nbc")) for folder in kept)  # Numba did keep the machine code
+    choice = tmp_path / "bandits" / "choice.py"
+    edited = choice.read_text().replace("score > best", "score > best + 1e9")
+    assert edited != choice.read_text()
+    choice.write_text(edited)
+    assert run() != before
+
+
+def test_sources_reach_helpers_and_branches():
+    names = {path.name for path in kernel_sources(PolicySplit({"a": UCB1(), "b": LinUCB()}).kernel)}
+    assert {"policy_split.py", "ucb.py", "linucb.py", "choice.py", "random.py", "jit.py"} - names <= {"jit.py"}
+    assert not any("numba" in str(path.parent) for path in kernel_sources(UCB1().kernel))
+
+
+def test_constants_are_part_of_the_key():
+    """Two kernels that differ in a constant of a closure only are compiled apart."""
+
+    def policy_with(constant):
+        def select(state, context, random):
+            return constant
+
+        def update(state, feedback, random):
+            pass
+
+        class Constant(KernelPolicy):
+            kernel = Kernel(select=select, update=update)
+
+            def layout(self, problem):
+                return Layout()
+
+        return Constant()
+
+    env = BernoulliBandit([0.1, 0.2, 0.3])
+    for arm in (2, 0, 1):
+        assert simulate(env, policy_with(arm), horizon=5, seed=0).pulls[0, arm] == 5
+    folders = {specialized(policy_with(arm).kernel, env.kernel).__file__ for arm in (0, 1, 2)}
+    assert len(folders) == 3
+
+
+def test_a_kernel_without_a_file_runs_uncached():
+    code = textwrap.dedent("""
+        def select(state, context, random):
+            return 1
+
+        def update(state, feedback, random):
+            state.shared[0] += feedback.reward
+    """)
+    hooks = {}
+    exec(compile(code, "<notebook cell>", "exec"), hooks)
+
+    class FromNotebook(KernelPolicy):
+        kernel = Kernel(select=hooks["select"], update=hooks["update"])
+
+        def layout(self, problem):
+            return Layout(shared=1)
+
+    trace = simulate(BernoulliBandit([0.1, 1.0]), FromNotebook(), horizon=20, seed=0)
+    assert trace.reward[-1, 0] == 20
+
+
+@jit
+def _helper_that_allocates(size):
+    return np.zeros(size)[0]
+
+
+def _allocating_select(state, context, random):
+    return int(_helper_that_allocates(3))
+
+
+def _plain_update(state, feedback, random):
+    pass
+
+
+@pytest.mark.faults
+def test_a_kernel_that_allocates_is_explained():
+    class Allocates(KernelPolicy):
+        kernel = Kernel(select=_allocating_select, update=_plain_update)
+
+        def layout(self, problem):
+            return Layout()
+
+    with pytest.raises(TypeError, match=r"_allocating_select.*does not compile.*scratch space"):
+        simulate(BernoulliBandit([0.1, 0.2]), Allocates(), horizon=5, seed=0)
