@@ -283,7 +283,8 @@ def check_interface(make: MakeEnv) -> None:
         assert np.shape(reward) == (3,), f"Rewards must have shape (3,). Got {np.shape(reward)}."
         assert not np.any(terminated) and not np.any(truncated), "A bandit environment must never end by itself."  # noqa: PT018
         for name in ("mean", "best_mean", "fixed_mean"):
-            assert np.shape(info.get(name)) == (3,), f"`info[{name!r}]` must have shape (3,). Got {info.get(name)!r}."
+            truth = np.asarray(info.get(name))
+            assert truth.shape == (3,), f"`info[{name!r}]` must have shape (3,). Got {truth!r}."
         assert np.all(info["best_mean"] >= info["mean"] - 1e-12), "`best_mean` must be at least the mean of any arm."
 
 

@@ -81,8 +81,8 @@ def _explained(compiled: Hook, policy: Kernel | ComposedKernel | None, world: Wo
             return compiled(*arguments)
         except numba.core.errors.NumbaError as error:
             raise TypeError(
-                f"The kernel {policy or world} does not compile: hooks must use numbers and the arrays that they are "
-                f"given, functions compiled with `bandits.jit`, and `state.work` as scratch space instead of new arrays. "
+                f"The kernel {policy or world} does not compile: hooks must use numbers and the arrays they are "
+                f"given, functions compiled with `bandits.jit`, and `state.work` as scratch space, not new arrays. "
                 f"Numba says: {error}"
             ) from error
 
