@@ -11,7 +11,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 # `_nrt=False` leaves out reference counting, which costs more than a whole round of UCB1 (31 against 9 million rounds a
 # second) and which code that allocates nothing does not need. `error_model="numpy"` divides by zero as IEEE 754 says.
-OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False}
+OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False, "no_cfunc_wrapper": True}
 
 
 def jit(function: F) -> F:

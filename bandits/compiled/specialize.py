@@ -60,7 +60,7 @@ def specialized(policy: Kernel | ComposedKernel | None, world: WorldKernel | Non
 
     Functions that need a hook which is not there must not be called.
     """
-    hooks = _hooks(policy, world, jit)
+    hooks = _hooks(policy, world, _compiled_hook)
     text = Path(loop.__file__).read_text(encoding="utf-8")
     sources = _Sources()
     sources.follow(_hooks(policy, world, _as_written).values())
@@ -130,6 +130,13 @@ def kernel_sources(*kernels: Kernel | ComposedKernel | WorldKernel) -> set[Path]
         linked = kernel.link(_as_written)
         sources.follow(hook for field in fields(linked) if (hook := getattr(linked, field.name)))
     return sources.files | {Path(loop.__file__)}
+
+
+@lru_cache(maxsize=1024)
+def _compiled_hook(hook: Hook) -> Hook:
+    """A hook for compiled callers only: no entrance from Python, and compiled once for all loops that use it."""
+    compiled: Hook = numba.njit(no_cpython_wrapper=True, **OPTIONS)(hook)
+    return compiled
 
 
 def _as_written(hook: Hook) -> Hook:
