@@ -33,6 +33,7 @@ from bandits.jit import OPTIONS, jit
 from bandits.kernel import ComposedKernel, Hook, Kernel, WorldKernel
 
 _LOG = logging.getLogger(__name__)
+_HOOK_OPTIONS = OPTIONS | {"no_cpython_wrapper": True}
 _STAY_COMPILED = ("bandits.random", "bandits.special")
 _ENTRY_POINTS = (
     "run",
@@ -135,7 +136,7 @@ def kernel_sources(*kernels: Kernel | ComposedKernel | WorldKernel) -> set[Path]
 @lru_cache(maxsize=1024)
 def _compiled_hook(hook: Hook) -> Hook:
     """A hook for compiled callers only: no entrance from Python, and compiled once for all loops that use it."""
-    compiled: Hook = numba.njit(no_cpython_wrapper=True, **OPTIONS)(hook)
+    compiled: Hook = numba.njit(**_HOOK_OPTIONS)(hook)
     return compiled
 
 
