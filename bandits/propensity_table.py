@@ -104,6 +104,10 @@ class PropensityTable:
             provenance=dict(provenance or {}),
         )
 
+    def __repr__(self) -> str:
+        worlds, users, items = self.p.shape
+        return f"PropensityTable(W={worlds}, U={users}, K={items}, content_hash={self.content_hash[:12]!r})"
+
     @property
     def content_hash(self) -> str:
         """SHA-256 of everything in the table, as 64 hexadecimal digits."""

@@ -29,7 +29,8 @@ from bandits.trace import Trace
 
 _LOG = logging.getLogger(__name__)
 
-# Several pieces per thread let a thread that had short replications take over from one that had long ones.
+# Compiled code hears no Ctrl-C, so even a single thread is not the main one; and several pieces per thread let a
+# thread that had short replications take over from one that had long ones.
 _PIECES_PER_THREAD = 4
 
 
@@ -44,7 +45,7 @@ def play_compiled(
 def play_in_python(env: CompiledEnvironment, policy: KernelPolicy, rounds: IntArray, seed: int, first: int) -> Trace:
     """Play with the kernels as the Python interpreter runs them; only draws and special functions are compiled."""
     with np.errstate(all="ignore"):  # kernels divide by zero on purpose, and know what comes out
-        return _play(env, policy, rounds, seed, first, 1, as_python(policy.kernel, env.kernel))
+        return _play(env, policy, rounds, seed, first, 0, as_python(policy.kernel, env.kernel))
 
 
 def _play(
@@ -56,6 +57,7 @@ def _play(
     threads: int,
     loop: types.ModuleType,
 ) -> Trace:
+    """Play pieces of the replications in `threads` threads; in this one when `threads` is 0."""
     size = env.num_envs
     problem = env.problem(int(rounds[-1]))
     layout = policy.layout(problem)
@@ -63,7 +65,7 @@ def _play(
     results = empty_results(problem, len(rounds), len(names))
     cancelled = np.zeros(1, dtype=np.int64)
     settings = Settings(seed, policy.stream, env.num_worlds, env.days_per_round, rounds, cancelled)
-    count = min(size, 1 if threads == 1 else threads * _PIECES_PER_THREAD)
+    count = min(size, max(threads * _PIECES_PER_THREAD, 1))
     edges = np.linspace(0, size, count + 1).astype(int)
 
     def piece(start: int, end: int) -> tuple[Any, Results]:
@@ -76,7 +78,7 @@ def _play(
         return failure, own
 
     started = perf_counter()
-    if count == 1:
+    if threads == 0:
         done = [piece(0, size)]
     else:
         with ThreadPoolExecutor(threads) as pool:
@@ -84,6 +86,7 @@ def _play(
                 done = list(pool.map(piece, edges[:-1], edges[1:]))
             except BaseException:
                 cancelled[0] = 1  # Ctrl-C: threads stop after the replication that they are in
+                pool.shutdown(cancel_futures=True)
                 raise
     _LOG.debug("%r: %d rounds in %.3f s", policy, size * rounds[-1], perf_counter() - started)
     for failure, _ in done:

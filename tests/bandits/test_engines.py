@@ -1,6 +1,9 @@
 """One trace, whatever engine, thread or chunk made it; and the same as a textbook loop."""
 
 import itertools
+import subprocess
+import sys
+import textwrap
 
 import numpy as np
 import pytest
@@ -208,3 +211,24 @@ def test_an_arm_out_of_range_is_named():
 def test_fused_needs_kernels():
     with pytest.raises(ValueError, match="`engine` must be lockstep or auto"):
         simulate(BernoulliBandit([0.1, 0.2]), FirstAvailable(), horizon=10, seed=0, engine="fused")
+
+
+@pytest.mark.faults
+def test_ctrl_c_ends_a_long_simulation_quickly():
+    """Hours of work in one thread, interrupted after a moment: Python hears it between two replications."""
+    code = textwrap.dedent("""
+        import os, signal, threading, time
+        from bandits import simulate
+        from envs import BernoulliBandit
+        from policies import FixedSplit
+        env = BernoulliBandit([0.1, 0.2], num_envs=200_000)
+        simulate(BernoulliBandit([0.1, 0.2]), FixedSplit(), horizon=10, seed=0)
+        threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
+        started = time.perf_counter()
+        try:
+            simulate(env, FixedSplit(), horizon=1_000_000, seed=0, threads=1)
+        except KeyboardInterrupt:
+            print(time.perf_counter() - started)
+    """)
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    assert float(result.stdout) < 10
