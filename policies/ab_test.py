@@ -15,11 +15,11 @@ from bandits.special import ndtr
 from bandits.statistics import sample_size_two_proportions
 from policies.checks import checked_weights, require_integer, require_number
 
-# `params`: control, visitors, alpha, then the weights of the arms.
-_CONTROL, _VISITORS, _ALPHA, _WEIGHTS = range(4)
+# `params`: control, alpha, the weights of the K arms, then the length of a test of 0 .. K arms.
+_CONTROL, _ALPHA, _WEIGHTS = range(3)
 # `arm`: visitors and clicks in the test, whether the arm takes part, p value; `shared` below; `work`: shares (K,).
 _SEEN, _CLICKS, _IN_TEST, _P_VALUE = range(4)
-_SHIPPED, _STARTED, _OBSERVED = range(3)
+_SHIPPED, _LENGTH, _OBSERVED = range(3)
 _TESTING = -1.0
 
 
@@ -79,11 +79,15 @@ def _start(state: State, random: Any) -> None:
 @jit
 def _shares(state: State, context: ScalarContext) -> None:
     """Traffic shares while the test runs: arms that were not there at its start take no part in it."""
-    if state.shared[_STARTED] == 0.0:
-        state.shared[_STARTED] = 1.0
-        for k in range(state.work.shape[0]):
-            state.arm[_IN_TEST, k] = 1.0 if context.available[k] and state.params[_WEIGHTS + k] > 0.0 else 0.0
-    for k in range(state.work.shape[0]):
+    arms = state.work.shape[0]
+    if state.shared[_LENGTH] == 0.0:
+        taking_part = 0
+        for k in range(arms):
+            if context.available[k] and state.params[_WEIGHTS + k] > 0.0:
+                state.arm[_IN_TEST, k] = 1.0
+                taking_part += 1
+        state.shared[_LENGTH] = state.params[_WEIGHTS + arms + taking_part]
+    for k in range(arms):
         state.work[k] = state.params[_WEIGHTS + k] * state.arm[_IN_TEST, k]
 
 
@@ -100,7 +104,7 @@ def _update(state: State, feedback: ScalarFeedback, random: Any) -> None:
     state.shared[_OBSERVED] += 1.0
     state.arm[_SEEN, feedback.chosen] += 1.0
     state.arm[_CLICKS, feedback.chosen] += feedback.reward
-    if state.shared[_OBSERVED] >= state.params[_VISITORS]:
+    if state.shared[_OBSERVED] >= state.shared[_LENGTH]:
         state.shared[_SHIPPED] = _decide(state)
 
 
@@ -130,8 +134,8 @@ class ABTest(KernelPolicy):
     with the highest observed rate gets all the traffic from then on; if there is none, the control does. Arms that
     were not available at the first visit take no part.
 
-    The length is either given, or computed so that a test of two equal groups finds a difference of `minimum_effect`
-    with probability `power` at level `alpha` / (K - 1).
+    The length is either given, or computed so that a comparison of two equal groups finds a difference of
+    `minimum_effect` with probability `power` at level `alpha` / (m - 1), with m arms in the test.
 
     Args:
         visitors: Length of the test in visitors, at least 2.
@@ -192,7 +196,7 @@ class ABTest(KernelPolicy):
         self.weights = None if weights is None else checked_weights(tuple(weights))
 
     def length(self, num_arms: int) -> int:
-        """Length of the test in visitors for `num_arms` arms."""
+        """Length of the test in visitors when `num_arms` arms take part."""
         if self.visitors is not None:
             return self.visitors
         assert self.baseline is not None
@@ -210,7 +214,8 @@ class ABTest(KernelPolicy):
             raise ValueError(f"`control` must be an arm 0..{arms - 1}. Got {self.control}.")
         if weights[self.control] <= 0:
             raise ValueError(f"`weights` must give the control (arm {self.control}) a share. Got {list(weights)}.")
-        params = (float(self.control), float(self.length(arms)), self.alpha, *weights)
+        lengths = (float(self.length(max(count, 1))) for count in range(arms + 1))
+        params = (float(self.control), self.alpha, *weights, *lengths)
         return Layout(arm=4, shared=3, work=arms, params=params)
 
     def record_names(self, problem: Problem) -> tuple[str, ...]:

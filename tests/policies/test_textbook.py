@@ -277,3 +277,12 @@ def test_wrong_types_and_problems():
         ABTest(visitors=10, control=5).layout(Problem(1, 3))
     with pytest.raises(ValueError, match=r"BetaThompson needs rewards in \[0, 1\]"):
         BetaThompson().layout(Problem(1, 3, reward_range=(-1.0, 1.0)))
+
+
+def test_ab_test_length_follows_the_arms_that_take_part():
+    """Where worlds have different numbers of arms, each test is as long as its own arms need."""
+    policy = ABTest(minimum_effect=0.2, baseline=0.3)
+    log = Log(policy, rounds=2 * policy.length(4))
+    log.available[:, 3] = False
+    shipped = [t for t, _ in log.play() if policy.record()["shipped"][0] >= 0]
+    assert shipped[0] == policy.length(3) != policy.length(4)
