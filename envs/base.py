@@ -144,7 +144,9 @@ class KernelEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
 
     @property
     def _rows(self) -> ModuleType:
-        return specialized(None, self.kernel)    # kept by its own cache; a module among the attributes could not be copied
+        return specialized(
+            None, self.kernel
+        )  # kept by its own cache; a module among the attributes could not be copied
 
     def __repr__(self) -> str:
         return repr_of(self)

@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bandits.core import Problem
-from bandits.kernel import World, WorldKernel
-from bandits.random import CLICKS, WORLD, world_open_uniform, world_uniform
+from bandits.jit import jit
+from bandits.kernel import World
+from bandits.random import CLICKS, world_uniform
 from bandits.special import betaincinv
 from envs.base import KernelEnv
+from envs.fixed_means import fixed_means_kernel, means_table, require_one_of
 
 FloatArray = NDArray[np.float64]
 
@@ -29,35 +31,9 @@ class BernoulliTables(NamedTuple):
     prior: FloatArray
 
 
-def _start(world: World, user: FloatArray, arms: FloatArray, available: NDArray[np.bool_], prior: FloatArray) -> None:
-    # State: means of the K arms, then the best of them.
-    num_arms = available.shape[0]
-    best = 0.0
-    for k in range(num_arms):
-        if world.tables.means.shape[1] > 0:
-            mean = world.tables.means[world.number, k]
-        else:
-            # Word k & 255 of "round" k >> 8: an address has room for 256 words.
-            draw = world_open_uniform(world.keys[WORLD], k >> 8, k & 255)
-            mean = betaincinv(world.tables.prior[0, k], world.tables.prior[1, k], draw)
-        world.state[k] = mean
-        best = max(best, mean)
-    world.state[num_arms] = best
-
-
-def _arrive(
-    world: World, round: int, user: FloatArray, arms: FloatArray, available: NDArray[np.bool_], prior: FloatArray
-) -> int:
-    return -1
-
-
-def _truth(
-    world: World, round: int, user_id: int, available: NDArray[np.bool_], arm: int
-) -> tuple[float, float, float]:
-    mean: float = world.state[arm]
-    num_arms: int = available.shape[0]
-    best: float = world.state[num_arms]
-    return mean, best, best
+@jit
+def _draw_mean(tables: BernoulliTables, arm: int, uniform: float) -> float:
+    return betaincinv(tables.prior[0, arm], tables.prior[1, arm], uniform)
 
 
 def _respond(world: World, round: int, user_id: int, arm: int, outcomes: FloatArray) -> float:
@@ -81,7 +57,7 @@ class BernoulliBandit(KernelEnv):
         ValueError: When probabilities lie outside [0, 1], or the arguments do not determine the arms.
     """
 
-    kernel = WorldKernel(arrive=_arrive, truth=_truth, respond=_respond, start=_start)
+    kernel = fixed_means_kernel(_draw_mean, _respond)
 
     def __init__(
         self,
@@ -91,23 +67,18 @@ class BernoulliBandit(KernelEnv):
         num_arms: int | None = None,
         num_envs: int = 1,
     ) -> None:
-        if (means is None) == (prior is None):
-            raise ValueError(f"Exactly one of `means` and `prior` must be given. Got means={means!r}, prior={prior}.")
+        require_one_of(means, prior)
         self.means, self.prior, self.num_arms = means, prior, num_arms
         if means is not None:
-            table = np.atleast_2d(np.asarray(means, dtype=np.float64))
-            if table.ndim != 2 or table.size == 0:
-                raise ValueError(f"`means` must have shape (K,) or (W, K). Got shape {np.shape(means)}.")
+            table = means_table(means, num_arms)
             if not np.all((table >= 0) & (table <= 1)):
                 raise ValueError(f"`means` must lie in [0, 1]. Got values in [{table.min()}, {table.max()}].")
-            if num_arms not in (None, table.shape[1]):
-                raise ValueError(f"`num_arms` must be {table.shape[1]}, the number of `means`. Got {num_arms}.")
             beta = np.ones((2, table.shape[1]))
         else:
             beta = beta_parameters(prior, num_arms)
             table = np.empty((1, 0))
         arms = beta.shape[1]
-        self.tables = BernoulliTables(np.ascontiguousarray(table), np.ascontiguousarray(beta))
+        self.tables = BernoulliTables(table, np.ascontiguousarray(beta))
         self.num_worlds = len(table)
         self.state_size = arms + 1
         super().__init__(num_envs, Problem(num_envs, arms))

@@ -21,6 +21,7 @@ from bandits.compiled.loop import (
 )
 from bandits.compiled.specialize import as_python, specialized
 from bandits.core import IntArray, Problem
+from bandits.engine.results import empty_results, trace_of, wrong_arm
 from bandits.environment import CompiledEnvironment
 from bandits.kernel import Layout
 from bandits.kernel_policy import KernelPolicy
@@ -92,37 +93,8 @@ def _play(
     for failure, _ in done:
         _raise_failure(failure, policy, problem)
     traffic = np.sum([own.traffic for _, own in done], axis=0)
-    return Trace(
-        rounds=rounds,
-        regret=results.regret,
-        regret_fixed=results.regret_fixed,
-        reward=results.reward,
-        outcomes=results.outcomes,
-        traffic=traffic,
-        pulls=results.pulls,
-        stopped=results.stopped,
-        recommended=results.recommended,
-        world=(first + np.arange(size)) % env.num_worlds,
-        first_replication=first,
-        outcome_names=problem.outcome_names,
-        records=dict(zip(names, results.records, strict=True)),
-    )
-
-
-def empty_results(problem: Problem, num_snapshots: int, num_records: int) -> Results:
-    """Room for the results of `problem.num_envs` replications."""
-    curve = (num_snapshots, problem.num_envs)
-    return Results(
-        regret=np.zeros(curve),
-        regret_fixed=np.zeros(curve),
-        reward=np.zeros(curve),
-        outcomes=np.zeros((*curve, len(problem.outcome_names))),
-        traffic=np.zeros((num_snapshots, problem.num_arms), dtype=np.int64),
-        pulls=np.zeros((problem.num_envs, problem.num_arms), dtype=np.int64),
-        stopped=np.full(problem.num_envs, -1, dtype=np.int64),
-        recommended=np.full(problem.num_envs, -1, dtype=np.int64),
-        records=np.zeros((num_records, *curve)),
-    )
+    world = (first + np.arange(size)) % env.num_worlds
+    return trace_of(results._replace(traffic=traffic), rounds, world, first, problem, names)
 
 
 def _buffers(env: CompiledEnvironment, problem: Problem, layout: Layout) -> Buffers:
@@ -149,10 +121,3 @@ def _raise_failure(failure: tuple[int, int, int, int], policy: KernelPolicy, pro
     if code not in (OK, CANCELLED):
         raise wrong_arm(repr(policy), arm, problem.num_arms, replication, round, exists=code != ARM_OUT_OF_RANGE)
     assert code != ARM_UNAVAILABLE
-
-
-def wrong_arm(policy: str, arm: int, num_arms: int, replication: int, round: int, *, exists: bool) -> ValueError:
-    """The error for a policy that chose an arm which it must not choose."""
-    must = f"an available arm of 0..{num_arms - 1}"
-    got = f"{arm}, which is not available" if exists else f"{arm}"
-    return ValueError(f"{policy} must choose {must}. Got {got} (replication {replication}, round {round}).")

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from bandits.compiled.loop import Results
 from bandits.core import BoolArray, Context, Feedback, FloatArray, IntArray, Policy, Problem
-from bandits.engine.fused import empty_results, wrong_arm
+from bandits.engine.results import empty_results, trace_of, wrong_arm
 from bandits.environment import Environment, context_of
 from bandits.random import RandomStreams
 from bandits.trace import Trace
@@ -22,8 +23,8 @@ def play_in_lockstep(env: Environment, policy: Policy, rounds: IntArray, seed: i
     policy.reset(problem, RandomStreams(seed, size, first, policy.stream))
     observation, info = env.reset(seed=seed, options={"first_replication": first})
     world = np.asarray(info.get("world", np.zeros(size)), dtype=np.int64)
-    results = empty_results(problem, len(rounds), 0)
-    reports = _Reports(policy, size, len(rounds))
+    reports = _Reports(policy)
+    results = empty_results(problem, len(rounds), len(reports.names))
     regret, regret_fixed, total_reward = np.zeros(size), np.zeros(size), np.zeros(size)
     totals = np.zeros((size, len(problem.outcome_names)))
     playing = np.ones(size, dtype=np.bool_)
@@ -46,7 +47,7 @@ def play_in_lockstep(env: Environment, policy: Policy, rounds: IntArray, seed: i
         stop = policy.stop()
         if stop is not None and (playing & stop).any():
             results.stopped[playing & stop] = t + 1
-            reports.read(policy, playing)  # of those that stop now, their last word
+            reports.read(policy, playing, results)  # of those that stop now, their last word
             playing &= ~stop
         if t + 1 == rounds[snapshot]:
             results.regret[snapshot] = regret
@@ -54,45 +55,30 @@ def play_in_lockstep(env: Environment, policy: Policy, rounds: IntArray, seed: i
             results.reward[snapshot] = total_reward
             results.outcomes[snapshot] = totals
             results.traffic[snapshot] = results.pulls.sum(axis=0)
-            reports.read(policy, playing)
-            reports.keep(snapshot)
+            reports.read(policy, playing, results)
+            reports.keep(results, snapshot)
             snapshot += 1
-    return Trace(
-        rounds=rounds,
-        regret=results.regret,
-        regret_fixed=results.regret_fixed,
-        reward=results.reward,
-        outcomes=results.outcomes,
-        traffic=results.traffic,
-        pulls=results.pulls,
-        stopped=results.stopped,
-        recommended=reports.recommended,
-        world=world,
-        first_replication=first,
-        outcome_names=problem.outcome_names,
-        records=reports.records,
-    )
+    return trace_of(results, rounds, world, first, problem, reports.names)
 
 
 class _Reports:
     """What a policy says of itself; a replication that stopped keeps what it said last."""
 
-    def __init__(self, policy: Policy, size: int, num_snapshots: int) -> None:
+    def __init__(self, policy: Policy) -> None:
         self._now = {name: np.array(value, dtype=np.float64) for name, value in policy.record().items()}
-        self.recommended: IntArray = np.full(size, -1, dtype=np.int64)
-        self.records = {name: np.zeros((num_snapshots, size)) for name in self._now}
+        self.names = tuple(self._now)
 
-    def read(self, policy: Policy, playing: BoolArray) -> None:
+    def read(self, policy: Policy, playing: BoolArray, results: Results) -> None:
         """Ask the policy, and believe it about the replications that still play."""
         for name, value in policy.record().items():
             self._now[name][playing] = np.asarray(value)[playing]
         if (recommended := policy.recommend()) is not None:
-            self.recommended[playing] = np.asarray(recommended)[playing]
+            results.recommended[playing] = np.asarray(recommended)[playing]
 
-    def keep(self, snapshot: int) -> None:
+    def keep(self, results: Results, snapshot: int) -> None:
         """Write the last answers into a snapshot."""
-        for name, value in self._now.items():
-            self.records[name][snapshot] = value
+        for row, value in enumerate(self._now.values()):
+            results.records[row, snapshot] = value
 
 
 def _checked(

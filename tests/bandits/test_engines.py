@@ -1,5 +1,6 @@
 """One trace, whatever engine, thread or chunk made it; and the same as a textbook loop."""
 
+import dataclasses
 import itertools
 import subprocess
 import sys
@@ -232,3 +233,40 @@ def test_ctrl_c_ends_a_long_simulation_quickly():
     """)
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
     assert float(result.stdout) < 10
+
+
+def _stop(state):
+    return state.arm[1, 0] >= 5.0
+
+
+def _recommend(state):
+    return 0 if state.arm[1, 0] >= 5.0 else -1
+
+
+def _record(state, out):
+    out[0] = state.shared[0]
+
+
+class StopsAtFiveClicks(EpsilonGreedy):
+    """Has seen enough when arm 0 has been clicked five times."""
+
+    kernel = dataclasses.replace(EpsilonGreedy.kernel, stop=_stop, recommend=_recommend, record=_record)
+
+    def record_names(self, problem):
+        return ("visits",)
+
+
+@pytest.mark.parametrize("engine", ["lockstep", "python"])
+def test_a_policy_that_stops_is_frozen_there(engine):
+    env, policy = BernoulliBandit([0.3, 0.25], num_envs=6), StopsAtFiveClicks(0.5)
+    fused = simulate(env, policy, horizon=60, seed=3, snapshots=30)
+    assert_same(fused, simulate(env, policy, horizon=60, seed=3, snapshots=30, engine=engine))
+    done = fused.stopped > 0
+    assert done.any()
+    assert not done.all()
+    np.testing.assert_array_equal(fused.recommended, np.where(done, 0, -1))
+    np.testing.assert_array_equal(fused.pulls.sum(axis=1), np.where(done, fused.stopped, 60))
+    np.testing.assert_array_equal(fused.records["visits"][-1], fused.pulls.sum(axis=1))
+    after = fused.rounds[:, None] >= fused.stopped[None, done]
+    frozen = np.where(after, fused.reward[:, done], fused.reward[-1, done])
+    np.testing.assert_array_equal(frozen, np.broadcast_to(fused.reward[-1, done], frozen.shape))
