@@ -1,0 +1,62 @@
+"""From a click log to click probabilities: reading, splitting, fine-tuning, calibrating, evaluating and scoring.
+
+Names are loaded on first use, so that reading or checking a log needs neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bandits.reward_models.calibration import Calibrator as Calibrator
+    from bandits.reward_models.click_log import ClickLog as ClickLog
+    from bandits.reward_models.click_log import click_log_from_frame as click_log_from_frame
+    from bandits.reward_models.click_log import read_click_log as read_click_log
+    from bandits.reward_models.evaluation import evaluate as evaluate
+    from bandits.reward_models.features import table_features as table_features
+    from bandits.reward_models.features import text_features as text_features
+    from bandits.reward_models.fit_config import FitConfig as FitConfig
+    from bandits.reward_models.log_report import LogReport as LogReport
+    from bandits.reward_models.log_report import check_log as check_log
+    from bandits.reward_models.reward_model import RewardModel as RewardModel
+    from bandits.reward_models.scoring import observed_tests as observed_tests
+    from bandits.reward_models.scoring import score_tests as score_tests
+    from bandits.reward_models.scoring import score_users_by_items as score_users_by_items
+    from bandits.reward_models.split import Split as Split
+    from bandits.reward_models.split import split_log as split_log
+    from bandits.reward_models.weights import Weights as Weights
+    from bandits.reward_models.weights import resolve_weights as resolve_weights
+
+_HOMES = {
+    "Calibrator": "calibration",
+    "ClickLog": "click_log",
+    "FitConfig": "fit_config",
+    "LogReport": "log_report",
+    "RewardModel": "reward_model",
+    "Split": "split",
+    "Weights": "weights",
+    "check_log": "log_report",
+    "click_log_from_frame": "click_log",
+    "evaluate": "evaluation",
+    "observed_tests": "scoring",
+    "read_click_log": "click_log",
+    "resolve_weights": "weights",
+    "score_tests": "scoring",
+    "score_users_by_items": "scoring",
+    "split_log": "split",
+    "table_features": "features",
+    "text_features": "features",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

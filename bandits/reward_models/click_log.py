@@ -1,0 +1,177 @@
+"""A click log: who was shown what how often, and how often it was clicked."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from bandits.reward_models import log_files, upworthy
+from bandits.reward_models.grouping import joined_groups
+from bandits.reward_models.log_problems import Problems
+
+PAIR_COLUMNS = ["user_text", "item_text", "world", "contrast", "group", "impressions", "clicks", "time"]
+
+
+@dataclass(frozen=True, eq=False)
+class ClickLog:
+    """Impressions and clicks of texts, validated.
+
+    A log of kind `pairs` says how often users (by their text, if any) clicked on items. A log of kind `tests` holds
+    randomized tests: only differences between the items of one contrast (same test, and same image where images vary)
+    are causal.
+
+    Attributes:
+        rows: One row per row of the log: `user_text` ("" if none), `item_text`, `world` and `contrast` (the test, and
+            the part of it that is comparable; "" for kind `pairs`), `group` ("" if none), `impressions`, `clicks`,
+            `time` (UTC or NaT).
+        kind: `pairs` or `tests`.
+        name: Where the log came from.
+        facts: What reading it found: counts of duplicates, of missing values, of rows set aside and why.
+    """
+
+    rows: pd.DataFrame
+    kind: Literal["pairs", "tests"]
+    name: str
+    facts: Mapping[str, int] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        total = self.rows[["impressions", "clicks"]].sum()
+        size = f"{len(self.rows):,} rows, {total['impressions']:,} impressions, {total['clicks']:,} clicks"
+        return f"ClickLog({self.name!r}, kind={self.kind!r}, {size})"
+
+    @cached_property
+    def pairs(self) -> pd.DataFrame:
+        """The rows with those of the same pair added up, and without pairs that were never shown.
+
+        Columns as in `rows`; `time` is the earliest. Groups that share a pair (or, in tests, an item) are joined, so
+        that a split by group cannot leak. In tests, contrasts with a single item are left out: nothing can be compared
+        in them.
+        """
+        rows = self.rows[self.rows["impressions"] > 0].copy()
+        if self.kind == "tests":
+            rows["group"] = joined_groups(rows["group"], [rows["item_text"]])
+            key = ["world", "contrast", "user_text", "item_text"]
+        else:
+            if self.has_groups:
+                pair = rows["user_text"].str.cat(rows["item_text"], sep="\x1f")
+                rows["group"] = joined_groups(rows["group"], [pair])
+            key = ["user_text", "item_text"]
+        how = {"impressions": "sum", "clicks": "sum", "time": "min"}
+        how |= {column: "first" for column in ("world", "contrast", "group") if column not in key}
+        pairs = rows.groupby(key, sort=False, as_index=False).agg(how)[PAIR_COLUMNS]
+        if self.kind == "tests":
+            pairs = pairs[pairs.groupby("contrast")["item_text"].transform("size") > 1]
+        return pairs.reset_index(drop=True)
+
+    @property
+    def has_groups(self) -> bool:
+        """Whether the log names groups."""
+        return bool((self.rows["group"] != "").any())
+
+    @property
+    def users(self) -> tuple[str, ...]:
+        """Distinct user texts in order of appearance; empty when the log has no users."""
+        return tuple(text for text in self.rows["user_text"].unique() if text)
+
+    @property
+    def items(self) -> tuple[str, ...]:
+        """Distinct item texts in order of appearance."""
+        return tuple(self.rows["item_text"].unique())
+
+    @property
+    def base_rate(self) -> float:
+        """Clicks per impression over the whole log."""
+        return float(self.rows["clicks"].sum() / self.rows["impressions"].sum())
+
+    @cached_property
+    def content_hash(self) -> str:
+        """SHA-256 of the aggregated pairs, as 64 hexadecimal digits."""
+        text = self.pairs.to_csv(index=False, date_format="%Y-%m-%dT%H:%M:%S.%fZ")
+        return hashlib.sha256(f"{self.kind}\n{text}".encode()).hexdigest()
+
+
+def read_click_log(
+    path: Path | str,
+    *,
+    format: Literal["auto", "log", "upworthy"] = "auto",
+    include_problem: bool = False,
+) -> ClickLog:
+    """Read and validate a click log from a CSV or Parquet file.
+
+    Args:
+        path: A `.csv` (UTF-8) or `.parquet` file. A log has the columns `item_text`, `impressions`, `clicks`; optional
+            are `user_text`, `group`, `time` (ISO 8601), `test` (id of a randomized test: makes it a log of tests),
+            `user_id` and `item_id`. The archive's layout (`clickability_test_id`, `headline`, ...) is described in
+            `upworthy`.
+        format: `log`, `upworthy`, or `auto` to tell by the columns.
+        include_problem: Keep Upworthy tests from the weeks in which randomization was faulty.
+
+    Raises:
+        FileNotFoundError: When there is no such file.
+        ValueError: When the file or its rows are not valid; the message lists all problems, with row numbers.
+    """
+    path = Path(path)
+    frame = log_files.read_frame(path)
+    if format == "upworthy" or (format == "auto" and upworthy.looks_like(frame)):
+        return _from_tests(upworthy.read_tests(frame, path.name, include_problem=include_problem), path.name)
+    return click_log_from_frame(frame, name=path.name)
+
+
+def click_log_from_frame(frame: pd.DataFrame, *, name: str = "frame") -> ClickLog:
+    """Validate a frame with the columns of a log (see `read_click_log`).
+
+    >>> log = click_log_from_frame(pd.DataFrame({"item_text": ["a", "b"], "impressions": [9, 9], "clicks": [1, 2]}))
+    >>> log.kind, round(log.base_rate, 3)
+    ('pairs', 0.167)
+    """
+    problems = Problems(name)
+    problems.check_columns(
+        frame,
+        required=("item_text", "impressions", "clicks"),
+        optional=("user_text", "group", "time", "test", "user_id", "item_id"),
+    )
+    problems.raise_if_any()
+    rows = pd.DataFrame(index=frame.index)
+    facts = {"rows": len(frame)}
+    for column in ("user_text", "item_text", "test", "group", "user_id", "item_id"):
+        rows[column] = problems.texts(frame, column, required=column in ("item_text", "test", "group"))
+    rows["impressions"], rows["clicks"] = problems.counts(frame)
+    rows["time"] = problems.times(frame, "time")
+    for id_column, text_column in (("user_id", "user_text"), ("item_id", "item_text")):
+        problems.check_ids(rows, id_column, text_column)
+    problems.check_arms(rows["item_text"])
+    problems.raise_if_any()
+
+    rows["world"] = rows["contrast"] = rows["test"]
+    kind: Literal["pairs", "tests"] = "tests" if "test" in frame.columns else "pairs"
+    if kind == "tests" and "group" not in frame.columns:
+        rows["group"] = rows["test"]
+    for column in ("user_text", "time"):
+        if column in frame.columns:
+            facts[f"missing {column}"] = int(((rows[column] == "") | rows[column].isna()).sum())
+    facts["never shown"] = int((rows["impressions"] == 0).sum())
+    facts["repeated pairs"] = int(rows.duplicated(["world", "user_text", "item_text"]).sum())
+    facts["identical rows"] = int(frame.duplicated().sum())
+    log = ClickLog(rows[PAIR_COLUMNS].reset_index(drop=True), kind, name, facts)
+    return _require_contrasts(log)
+
+
+def _from_tests(tests: tuple[pd.DataFrame, dict[str, int]], name: str) -> ClickLog:
+    rows, facts = tests
+    return _require_contrasts(ClickLog(rows[PAIR_COLUMNS].reset_index(drop=True), "tests", name, facts))
+
+
+def _require_contrasts(log: ClickLog) -> ClickLog:
+    """Refuse a log of tests in which nothing can be compared."""
+    if log.kind == "tests" and log.pairs.empty:
+        raise ValueError(f"`{log.name}` must hold a test with two different items that were shown. Got none.")
+    if not np.any(log.rows["impressions"].to_numpy() > 0):
+        raise ValueError(f"`{log.name}` must have impressions. Got 0 in every row.")
+    return log

@@ -1,0 +1,49 @@
+"""How a reward model is fitted: every choice that changes the result, in one place."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class FitConfig(BaseModel):
+    """Hyperparameters of fine-tuning and calibration.
+
+    >>> FitConfig(epochs=2).loss
+    'binomial'
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    weights: str = Field(
+        "sentence-transformers/all-MiniLM-L6-v2",
+        description="where BERT starts from: a folder, a model name, or 'tiny' (two random layers, for tests)",
+    )
+    loss: Literal["binomial", "within_test"] = Field(
+        "binomial",
+        description="'binomial' models click rates; 'within_test' only differences between the items of one test",
+    )
+    overdispersion: float = Field(
+        0.3, ge=0, description="'within_test' only: variance of log click rates inside a test that texts cannot explain"
+    )
+    epochs: int = Field(3, ge=1, description="passes over the training rows at most")
+    patience: int = Field(2, ge=1, description="epochs without a better validation loss before stopping")
+    learning_rate: float = Field(
+        1e-4, gt=0, description="highest learning rate of AdamW; 2e-5 to 5e-5 for a BERT of the usual size"
+    )
+    batch_size: int = Field(16, ge=1, description="rows in a step; whole tests in a step when `loss` is 'within_test'")
+    max_length: int = Field(32, ge=8, le=512, description="tokens of user and item text together; the rest is cut off")
+    warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps in which the learning rate grows linearly")
+    weight_decay: float = Field(0.01, ge=0, description="decoupled weight decay of AdamW")
+    freeze_embeddings: bool = Field(True, description="keep the word embeddings as they are: faster, hardly worse")
+    freeze_layers: int = Field(
+        0, ge=0, description="lowest layers kept as they are too: faster, and calmer with few rows"
+    )
+    max_train_rows: int | None = Field(None, ge=1, description="train on whole groups up to about this many rows")
+    calibration: Literal["platt", "temperature", "identity"] = Field(
+        "platt", description="map from logits to click rates, fitted on its own split; 'within_test' fits its own"
+    )
+    checkpoint_steps: int = Field(200, ge=1, description="steps between two checkpoints inside an epoch")
+    device: str = Field("auto", description="'auto' (a GPU when there is one), 'cpu', 'cuda' or 'cuda:1'")
+    seed: int = Field(0, ge=0, description="seed of the head's first weights, dropout and the order of rows")

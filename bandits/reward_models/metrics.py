@@ -1,0 +1,168 @@
+"""How good predicted click rates are, on aggregated rows.
+
+A row counts as `impressions` coin tosses with `clicks` heads.
+
+All functions take arrays of shape (n,): `p` predicted rates in (0, 1), `impressions` and `clicks` counts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.special import ndtr, xlogy
+from sklearn.metrics import roc_auc_score
+
+from bandits.reward_models.within_test import FloatArray, IntArray
+
+_Z95 = 1.959963984540054
+
+
+def log_loss(p: FloatArray, impressions: FloatArray, clicks: FloatArray) -> float:
+    """Negative log-likelihood per impression, in nats.
+
+    >>> round(log_loss(np.array([0.5]), np.array([4.0]), np.array([1.0])), 4)
+    0.6931
+    """
+    return float(-np.sum(xlogy(clicks, p) + xlogy(impressions - clicks, 1 - p)) / np.sum(impressions))
+
+
+def normalized_entropy(p: FloatArray, impressions: FloatArray, clicks: FloatArray) -> float:
+    """Log loss over that of the best constant prediction for these very rows; below 1 is better than it.
+
+    References:
+        He et al. (2014), "Practical lessons from predicting clicks on ads at Facebook".
+    """
+    rate = np.full(len(p), np.sum(clicks) / np.sum(impressions))
+    return log_loss(p, impressions, clicks) / log_loss(rate, impressions, clicks)
+
+
+def auc(p: FloatArray, impressions: FloatArray, clicks: FloatArray) -> float:
+    """Chance that an impression with a click was predicted higher than one without; ties count half."""
+    labels = np.repeat([1, 0], len(p))
+    return float(roc_auc_score(labels, np.tile(p, 2), sample_weight=np.concatenate([clicks, impressions - clicks])))
+
+
+def brier(p: FloatArray, impressions: FloatArray, clicks: FloatArray) -> float:
+    """Mean squared difference between prediction and outcome, per impression."""
+    return float(np.sum(clicks * (1 - p) ** 2 + (impressions - clicks) * p**2) / np.sum(impressions))
+
+
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """Impressions that were predicted about alike.
+
+    Attributes:
+        predicted: Mean predicted rate.
+        observed: Clicks per impression.
+        low: Lower end of the 95 percent Wilson interval of `observed`.
+        high: Upper end.
+        impressions: Impressions in the bin.
+    """
+
+    predicted: float
+    observed: float
+    low: float
+    high: float
+    impressions: float
+
+
+def reliability(p: FloatArray, impressions: FloatArray, clicks: FloatArray, *, bins: int = 10) -> list[ReliabilityBin]:
+    """At most `bins` bins of about equal impressions, by increasing prediction; rows predicted alike stay together."""
+    frame = pd.DataFrame({"n": impressions, "c": clicks, "e": p * impressions}).groupby(p).sum()
+    place = (frame["n"].cumsum() - frame["n"] / 2) / frame["n"].sum()
+    total = frame.groupby(np.floor(place * bins)).sum()
+    found = []
+    for n, c, e in total.itertuples(index=False):
+        center, half = _wilson(c / n, n)
+        found.append(ReliabilityBin(e / n, c / n, center - half, center + half, n))
+    return found
+
+
+def expected_calibration_error(p: FloatArray, impressions: FloatArray, clicks: FloatArray, *, bins: int = 10) -> float:
+    """Mean distance between predicted and observed rate over the bins of `reliability`, weighted by impressions."""
+    found = reliability(p, impressions, clicks, bins=bins)
+    return sum(b.impressions * abs(b.predicted - b.observed) for b in found) / float(np.sum(impressions))
+
+
+def observed_over_predicted(p: FloatArray, impressions: FloatArray, clicks: FloatArray) -> float:
+    """Clicks over predicted clicks; 1 is right, above 1 the prediction is too low."""
+    return float(np.sum(clicks) / np.sum(p * impressions))
+
+
+def top_pick(p: FloatArray, owner: IntArray) -> IntArray:
+    """Row with each owner's highest prediction (owner: a user or contrast), shape (owners,); the first among equals."""
+    order = np.lexsort((-p, owner))
+    _, first = np.unique(owner[order], return_index=True)
+    rows: IntArray = order[first]
+    return rows
+
+
+@dataclass(frozen=True)
+class PairwiseAccuracy:
+    """How often the higher-scored of two items of a contrast had the higher click rate.
+
+    Attributes:
+        accuracy: Share of the pairs in the right order; equal scores count half; None without pairs.
+        pairs: Pairs with different click rates.
+        accuracy_significant: The same over pairs that differ with p < 0.05 in a two-proportion z test.
+        pairs_significant: Number of these.
+    """
+
+    accuracy: float | None
+    pairs: int
+    accuracy_significant: float | None
+    pairs_significant: int
+
+
+def pairwise_accuracy(
+    scores: FloatArray, impressions: FloatArray, clicks: FloatArray, contrast: IntArray
+) -> PairwiseAccuracy:
+    """Compare all pairs of rows of the same contrast; `scores` of any scale, all of shape (n,)."""
+    frame = pd.DataFrame({"contrast": contrast, "row": np.arange(len(scores))})
+    both = frame.merge(frame, on="contrast", suffixes=("_a", "_b"))
+    both = both[both["row_a"] < both["row_b"]]
+    a, b = both["row_a"].to_numpy(), both["row_b"].to_numpy()
+    rate = clicks / impressions
+    differs = rate[a] != rate[b]
+    a, b = a[differs], b[differs]
+    right = 0.5 + 0.5 * np.sign(scores[a] - scores[b]) * np.sign(rate[a] - rate[b])
+    pooled = (clicks[a] + clicks[b]) / (impressions[a] + impressions[b])
+    error = np.sqrt(pooled * (1 - pooled) * (1 / impressions[a] + 1 / impressions[b]))
+    significant = 2 * ndtr(-np.abs(rate[a] - rate[b]) / error) < 0.05
+    return PairwiseAccuracy(_mean(right), len(right), _mean(right[significant]), int(significant.sum()))
+
+
+def summary(
+    p: FloatArray, impressions: FloatArray, clicks: FloatArray, owner: IntArray
+) -> dict[str, float | int | None]:
+    """All of the numbers above by name; `owner` numbers the user (or contrast) of each row, for the top pick."""
+    top = top_pick(p, owner)
+    rates = (p, impressions, clicks)
+    return {
+        "log_loss": log_loss(*rates),
+        "normalized_entropy": normalized_entropy(*rates),
+        "auc": auc(*rates),
+        "brier": brier(*rates),
+        "ece": expected_calibration_error(*rates),
+        "observed_over_predicted": observed_over_predicted(*rates),
+        "observed_over_predicted_top_pick": observed_over_predicted(p[top], impressions[top], clicks[top]),
+    }
+
+
+def bins_as_dicts(bins: list[ReliabilityBin]) -> list[dict[str, float]]:
+    """Reliability bins as plain values."""
+    return [asdict(b) for b in bins]
+
+
+def _wilson(rate: float, n: float) -> tuple[float, float]:
+    """Center and half width of the 95 percent Wilson interval."""
+    shrink = 1 + _Z95**2 / n
+    center = (rate + _Z95**2 / (2 * n)) / shrink
+    half = _Z95 * np.sqrt(rate * (1 - rate) / n + _Z95**2 / (4 * n**2)) / shrink
+    return center, float(half)
+
+
+def _mean(values: FloatArray) -> float | None:
+    return float(values.mean()) if len(values) else None

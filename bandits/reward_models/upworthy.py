@@ -1,0 +1,122 @@
+"""The Upworthy Research Archive: headlines in randomized tests, 2013 to 2015.
+
+One row of the archive is a package (headline and image) of a test. Viewers saw only headline and image, and were
+randomized among the packages of a test, so headlines are compared within one test *and* one image.
+
+References:
+    Matias, Munger, Aubin Le Quere, Ebersole (2021), "The Upworthy Research Archive, a time series of 32,487 experiments
+    in U.S. media", Scientific Data 8:195.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bandits.reward_models.grouping import joined_groups
+from bandits.reward_models.log_problems import Problems
+
+REQUIRED = ("clickability_test_id", "headline", "eyecatcher_id", "impressions", "clicks")
+OPTIONAL = (
+    *("created_at", "updated_at", "excerpt", "lede", "slug", "significance", "first_place", "winner"),
+    *("share_text", "square", "test_week", "problem"),
+)
+PROBLEM_START = pd.Timestamp("2013-06-25", tz="UTC")
+PROBLEM_END = pd.Timestamp("2014-01-11", tz="UTC")  # the first day after it
+MIN_SHARED_LEDE = 40  # characters; shorter openings ("Earworm Alert:") are phrases of the house, not of a story
+
+
+def looks_like(frame: pd.DataFrame) -> bool:
+    """Whether a table has the archive's layout rather than a log's."""
+    return "item_text" not in frame.columns and bool({*REQUIRED[:3]} & {*frame.columns})
+
+
+def read_tests(frame: pd.DataFrame, name: str, *, include_problem: bool) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Turn archive rows into rows of a click log of tests.
+
+    Stories (tests joined by a shared headline, image or opening) become groups. Columns that some copies lack
+    (`created_at`, `updated_at`, `slug`, `share_text`, `square`, `problem`) are not needed.
+
+    Args:
+        frame: The archive's table, columns in any order.
+        name: Name of the file, for messages.
+        include_problem: Keep tests from the weeks in which randomization was faulty.
+
+    Returns:
+        The rows with the columns of a `ClickLog`, and counts of what was set aside.
+
+    Raises:
+        ValueError: When columns are missing or rows are not valid; lists all problems.
+    """
+    problems = Problems(name)
+    problems.check_columns(frame, required=REQUIRED, optional=OPTIONAL)
+    if not {"test_week", "problem", "created_at"} & set(frame.columns):
+        problems.found.append("one of the columns `created_at`, `test_week`, `problem` must be there. Got none.")
+    problems.raise_if_any()
+    rows = pd.DataFrame(index=frame.index)
+    rows["world"] = problems.texts(frame, "clickability_test_id", required=True)
+    rows["item_text"] = problems.texts(frame, "headline", required=True)
+    rows["impressions"], rows["clicks"] = problems.counts(frame)
+    image, lede = (problems.texts(frame, column, required=False) for column in ("eyecatcher_id", "lede"))
+    made = _test_time(problems, rows["world"])
+    rows["time"] = problems.times(frame, "created_at").fillna(made)
+    faulty = _in_problem_window(problems, frame, made)
+    problems.check_arms(rows["item_text"])
+    problems.raise_if_any()
+
+    rows["user_text"] = ""
+    # A missing image may be any image: such a row is comparable with no other.
+    unknown = pd.Series([f"?{row}" for row in range(len(rows))], index=rows.index, dtype="str")
+    rows["contrast"] = rows["world"] + "/" + image.where(image != "", unknown)
+    opening = _plain(lede)
+    opening = opening.where(opening.str.len() >= MIN_SHARED_LEDE, "")
+    rows["group"] = joined_groups(rows["world"], [_plain(rows["item_text"]), image, opening])
+    facts = {
+        "rows": len(rows),
+        "missing image": int((image == "").sum()),
+        "repeated pairs": int(rows.duplicated(["contrast", "item_text"]).sum()),
+        "identical rows": int(frame.duplicated().sum()),
+        "faulty randomization": int(faulty.sum()),
+    }
+    kept = rows if include_problem else rows[~faulty]
+    shown = kept["impressions"] > 0
+    facts["never shown"] = int((~shown).sum())
+    headlines = kept[shown].groupby("contrast")["item_text"].transform("nunique")
+    facts["headline does not vary"] = int((headlines == 1).sum())
+    return kept, facts
+
+
+def _plain(text: pd.Series[str]) -> pd.Series[str]:
+    """Letters and digits only, without tags and case: what makes two texts the same text."""
+    return text.str.replace(r"<[^>]*>", " ", regex=True).str.lower().str.replace(r"[\W_]+", " ", regex=True).str.strip()
+
+
+def _test_time(problems: Problems, test_ids: pd.Series[str]) -> pd.Series[pd.Timestamp]:
+    """Time inside the test ids: the first eight hexadecimal digits are seconds since 1970."""
+    valid = test_ids.str.fullmatch("[0-9a-f]{24}")
+    seconds = test_ids.where(valid, "0" * 24).str[:8].map(lambda digits: int(digits, 16))
+    times = pd.to_datetime(seconds, unit="s", utc=True).astype("datetime64[us, UTC]")
+    return times.where(valid)
+
+
+def _in_problem_window(problems: Problems, frame: pd.DataFrame, made: pd.Series[pd.Timestamp]) -> NDArray[np.bool_]:
+    """Rows from 25 June 2013 to 10 January 2014, by the first of `problem`, `created_at`, `test_week` that is there.
+
+    `test_week` is the year and week (`%Y%U`) of the package's making; in the two weeks that the window cuts, the time
+    inside the test id decides.
+    """
+    if "problem" in frame.columns:
+        flag = frame["problem"].astype("str").str.strip().str.lower()
+        problems.require(flag.isin(["0", "1", "true", "false", "0.0", "1.0"]), "`problem` must be 0 or 1", flag)
+        return flag.isin(["1", "true", "1.0"]).to_numpy()
+    if "created_at" in frame.columns:
+        created = problems.times(frame, "created_at").fillna(made)
+        return ((created >= PROBLEM_START) & (created < PROBLEM_END)).to_numpy()
+    week = frame["test_week"].astype("str").str.strip()
+    problems.require(week.str.fullmatch("[0-9]{6}"), "`test_week` must be a year and week like 201446", week)
+    first, last = PROBLEM_START.strftime("%Y%U"), PROBLEM_END.strftime("%Y%U")
+    inside = (week > first) & (week < last)
+    inside |= (week == first) & (made >= PROBLEM_START)
+    inside |= (week == last) & (made < PROBLEM_END)
+    return inside.to_numpy()

@@ -1,0 +1,219 @@
+"""The reward model from log to table, with a two-layer BERT built from a config."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bandits.reward_models import (
+    FitConfig,
+    RewardModel,
+    Split,
+    click_log_from_frame,
+    evaluate,
+    observed_tests,
+    score_tests,
+    score_users_by_items,
+    split_log,
+    table_features,
+    text_features,
+)
+from bandits.reward_models.baselines import contrasts, counts
+
+pytestmark = pytest.mark.model
+
+FRACTIONS = (0.4, 0.2, 0.2, 0.2)
+TINY = FitConfig(weights="tiny", epochs=2, learning_rate=2e-3, batch_size=8, freeze_embeddings=False, device="cpu")
+
+
+def fit(frame: pd.DataFrame, cache: Path, **changes: object) -> tuple[RewardModel, Split]:
+    log = click_log_from_frame(frame, name="planted")
+    split = split_log(log, fractions=FRACTIONS)
+    return RewardModel.fit(log, split, TINY.model_copy(update=changes), cache=cache), split
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory: pytest.TempPathFactory) -> tuple[RewardModel, Split]:
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        [
+            {"user_text": f"Reader {u}", "item_text": item, "impressions": 300, "clicks": random.binomial(300, rate)}
+            for u in range(40)
+            for item, rate in (("good news", 0.3), ("bad news", 0.1), ("no news", 0.05))
+        ]
+    )
+    return fit(frame, tmp_path_factory.mktemp("fit"))
+
+
+def test_one_percent_of_clicks_gives_one_percent(tmp_path: Path) -> None:
+    """Exactly one sigmoid lies between network and coin: two would give more than a half."""
+    users, items = [f"reader {u}" for u in range(60)], ["one text", "another text"]
+    frame = pd.DataFrame(
+        [{"user_text": u, "item_text": i, "impressions": 1000, "clicks": 10} for u in users for i in items]
+    )
+    for method in ("platt", "identity"):
+        model, _ = fit(frame, tmp_path, calibration=method, epochs=1)
+        p = score_users_by_items(model, users, items).p
+        assert p.mean() == pytest.approx(0.01, abs=0.001), method
+
+
+def test_fit_finds_the_planted_rates(fitted: tuple[RewardModel, Split]) -> None:
+    model, split = fitted
+    p = model.propensities(["Reader 3", "Reader 7"], ["good news", "bad news", "no news"])
+    np.testing.assert_allclose(p, [[0.3, 0.1, 0.05]] * 2, atol=0.08)
+    found = evaluate(model, split)
+    assert found["models"]["BERT"]["log_loss"] < found["models"]["base rate"]["log_loss"]
+    assert found["models"]["BERT"]["auc"] > 0.65
+    assert sum(b["impressions"] for b in found["reliability"]) == split.test["impressions"].sum()
+    assert {b["item"] for b in found["by_item"]} == {"good news", "bad news", "no news"}
+    json.dumps(found)
+
+
+def test_batches_and_single_rows_give_the_same_logits(fitted: tuple[RewardModel, Split]) -> None:
+    model, _ = fitted
+    users = ["Reader 1", "Reader 2 with a much longer text than anybody else", ""] * 15
+    items = ["good news", "bad", "no news at all today"] * 15
+    together = model.scores(users, items)
+    alone = [model.scores([user], [item])[0] for user, item in zip(users[:3], items[:3], strict=True)]
+    np.testing.assert_allclose(together[:3], alone, atol=1e-5)
+    np.testing.assert_allclose(together, np.tile(together[:3], 15), atol=1e-5)
+
+
+def test_saved_model_is_the_same_model(fitted: tuple[RewardModel, Split], tmp_path: Path) -> None:
+    model, split = fitted
+    model.save(tmp_path / "model", evaluation=evaluate(model, split))
+    loaded = RewardModel.load(tmp_path / "model", device="cpu")
+    assert loaded.fingerprint() == model.fingerprint()
+    np.testing.assert_array_equal(loaded.scores(["Reader 1"], ["bad news"]), model.scores(["Reader 1"], ["bad news"]))
+    names = {path.name for path in (tmp_path / "model").iterdir()}
+    assert {"model.safetensors", "tokenizer.json", "calibrator.json", "metrics.json", "README.md"} <= names
+    assert not [name for name in names if name.endswith((".bin", ".pt", ".pkl"))]
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert "| BERT |" in card
+    assert "## Limits" in card
+
+
+def test_fingerprint_depends_on_weights_tokenizer_and_calibrator(
+    fitted: tuple[RewardModel, Split], tmp_path: Path
+) -> None:
+    model, _ = fitted
+    model.scores(["a call must not change it"], ["not even one that cuts " * 30])
+    assert model.network.fingerprint() == model.network_fingerprint
+    model.save(tmp_path / "model")
+    found = {model.fingerprint()}
+    for change in ("weights", "length", "calibrator"):
+        other = RewardModel.load(tmp_path / "model", device="cpu")
+        if change == "weights":
+            next(other.network.model.parameters()).data[0, 0] += 1e-3
+        elif change == "length":
+            other.network.max_length = 20
+        else:
+            object.__setattr__(other.calibrator, "slope", other.calibrator.slope * 1.01)
+        found.add(other.fingerprint())
+    assert len(found) == 4
+
+
+def test_finished_fit_is_loaded_not_repeated(
+    pairs_frame: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, _ = fit(pairs_frame, tmp_path, epochs=1)
+    monkeypatch.setattr("bandits.reward_models.reward_model.train", lambda *_, **__: pytest.fail("trained again"))
+    again, _ = fit(pairs_frame, tmp_path, epochs=1)
+    assert again.fingerprint() == first.fingerprint()
+
+
+def test_tests_are_learned_from_differences_inside_them(tests_frame: pd.DataFrame, tmp_path: Path) -> None:
+    model, split = fit(tests_frame, tmp_path, loss="within_test", epochs=6)
+    found = evaluate(model, split)["models"]
+    assert found["BERT"]["pairwise_accuracy_significant"] > 0.9
+    assert found["BERT"]["log_loss"] < found["no difference"]["log_loss"]
+    table = score_tests(model, split.test)
+    assert table.p.shape == (split.test["world"].nunique(), 1, 3)
+    seen = pd.concat([split.train, split.validation, split.calibration])
+    base = seen["clicks"].sum() / seen["impressions"].sum()
+    np.testing.assert_allclose(np.exp(np.log(table.p / (1 - table.p)).mean(axis=2)), base / (1 - base), rtol=1e-5)
+    scores = model.scores([""] * len(split.test), split.test["item_text"].tolist())
+    amazing = split.test["item_text"].str.startswith("amazing").to_numpy()
+    assert scores[amazing].min() > scores[~amazing].max()
+    assert len(counts(split.test)[0]) == len(contrasts(split.test))
+
+
+def test_worlds_of_unequal_size_are_padded(tests_frame: pd.DataFrame, tmp_path: Path) -> None:
+    frame = tests_frame.drop(index=range(0, 90, 3))  # half of the tests keep two items
+    log = click_log_from_frame(frame)
+    table = observed_tests(log, log.pairs)
+    assert set(table.num_items) == {2, 3}
+    two = int(np.flatnonzero(table.num_items == 2)[0])
+    assert (table.p[two, 0, 2], table.item_texts[two, 2]) == (0.0, "")
+    row = log.pairs.iloc[0]
+    assert table.p[0, 0, 0] == pytest.approx(row["clicks"] / row["impressions"])
+    user, arms = table_features(table, weights="tiny", dim=4, device="cpu")
+    assert user.shape == (1, 0)
+    assert arms.shape == (60, 3, 4)
+    assert not arms[two, 2].any()
+
+
+def test_chinese_headlines_go_the_whole_way(tmp_path: Path) -> None:
+    random = np.random.default_rng(1)
+    rows = []
+    for user in range(40):
+        likes = "体育" if user % 2 else "音乐"
+        for topic in ("体育", "音乐", "财经"):
+            rate = 0.3 if topic == likes else 0.08
+            rows.append(
+                {
+                    "user_text": f"第{user}位读者喜欢{likes}",
+                    "item_text": f"今天的{topic}新闻",
+                    "impressions": 300,
+                    "clicks": random.binomial(300, rate),
+                }
+            )
+    model, split = fit(pd.DataFrame(rows), tmp_path, epochs=3)
+    network = model.network
+    tokens = network.tokenizer.convert_ids_to_tokens(network.tokenize([""], ["今天的体育新闻"]).ids[0])
+    assert tokens == ["[CLS]", *"今天的体育新闻", "[SEP]"]
+    assert evaluate(model, split)["models"]["BERT"]["normalized_entropy"] < 1
+    users, items = ["第3位读者喜欢体育"], ["今天的体育新闻", "今天的财经新闻"]
+    table = score_users_by_items(model, users, items, cache=tmp_path)
+    assert table.p[0, 0, 0] > table.p[0, 0, 1]
+    user, item = text_features(users, items, weights="tiny", device="cpu")
+    assert (user.shape, item.shape) == ((1, 2), (2, 2))
+
+
+@pytest.mark.faults
+def test_loss_must_suit_the_log(pairs_frame: pd.DataFrame, tests_frame: pd.DataFrame, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="`loss` must be 'binomial' for a log of pairs"):
+        fit(pairs_frame, tmp_path, loss="within_test")
+    with pytest.raises(ValueError, match="`loss` must be 'within_test' for a log of tests: only differences"):
+        fit(tests_frame, tmp_path)
+
+
+@pytest.mark.faults
+def test_damaged_model_is_refused(fitted: tuple[RewardModel, Split], tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    model, _ = fitted
+    model.save(tmp_path / "model")
+    path = tmp_path / "model" / "model.safetensors"
+    tensors = load_file(path)
+    tensors["classifier.bias"] += 1
+    save_file(tensors, path, metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"The weights in .* must have hash"):
+        RewardModel.load(tmp_path / "model")
+    with pytest.raises(FileNotFoundError, match="must hold a saved reward model"):
+        RewardModel.load(tmp_path / "elsewhere")
+
+
+@pytest.mark.faults
+def test_wrong_kind_of_table_is_refused(fitted: tuple[RewardModel, Split]) -> None:
+    model, split = fitted
+    with pytest.raises(ValueError, match="must be fitted on a log of tests"):
+        score_tests(model, split.test)
+    with pytest.raises(ValueError, match="must not be empty"):
+        score_users_by_items(model, [], ["a"])
+    with pytest.raises(ValueError, match="as many as"):
+        model.scores(["u"], ["a", "b"])

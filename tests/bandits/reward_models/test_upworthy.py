@@ -1,0 +1,112 @@
+"""The archive's reader, on hand-made rows and on the real file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bandits.reward_models import click_log_from_frame, read_click_log
+
+FIRST, SECOND, THIRD = (
+    "51c8f000" + "0" * 16,
+    "546d88fb84ad38b2ce000024",
+    "546d88fc84ad38b2ce000024",
+)  # 25 Jun 2013, 2014
+
+
+def archive_frame() -> pd.DataFrame:
+    """Five packages of three tests; the second and third share an image."""
+    return pd.DataFrame(
+        {
+            "clickability_test_id": [FIRST, FIRST, SECOND, SECOND, SECOND, THIRD, THIRD],
+            "excerpt": "not shown",
+            "headline": ["One", "Two", "Three", "Four", "Three", "Five", "Six"],
+            "lede": [""] * 7,
+            "eyecatcher_id": ["x", "x", "y", "y", "y", "y", ""],
+            "impressions": [100, 110, 120, 130, 140, 150, 160],
+            "clicks": [1, 2, 3, 4, 5, 6, 7],
+            "significance": 50.0,
+            "first_place": ["True", "False", "true", "FALSE", "t", "f", "x"],
+            "winner": "False",
+            "test_week": ["201326", "201326", "201446", "201446", "201446", "201446", "201446"],
+        }
+    )
+
+
+def read(frame: pd.DataFrame, folder: Path, **options: bool) -> pd.DataFrame:
+    frame.to_csv(folder / "archive.csv")
+    return read_click_log(folder / "archive.csv", **options).pairs
+
+
+def test_headlines_are_compared_within_test_and_image_and_added_up(tmp_path: Path) -> None:
+    pairs = read(archive_frame(), tmp_path)
+    assert pairs["item_text"].tolist() == ["Three", "Four"]
+    assert pairs["impressions"].tolist() == [260, 130]
+    assert pairs["contrast"].tolist() == [f"{SECOND}/y"] * 2
+    assert pairs["group"].tolist() == [SECOND] * 2
+
+
+def test_window_of_faulty_randomization_can_be_kept(tmp_path: Path) -> None:
+    assert "One" not in read(archive_frame(), tmp_path)["item_text"].tolist()
+    assert "One" in read(archive_frame(), tmp_path, include_problem=True)["item_text"].tolist()
+
+
+@pytest.mark.parametrize("column", ["problem", "created_at", "test_week"])
+def test_window_by_whichever_column_is_there(tmp_path: Path, column: str) -> None:
+    frame = archive_frame().drop(columns="test_week")
+    frame[column] = {
+        "problem": [1, 1, 0, 0, 0, 0, 0],
+        "created_at": ["2014-01-10 23:59:59.5", "2013-06-25 00:00:00"] + ["2014-01-11 00:00:00"] * 5,
+        "test_week": [201326, 201326, 201446, 201446, 201446, 201446, 201446],
+    }[column]
+    assert read(frame, tmp_path)["item_text"].tolist() == ["Three", "Four"]
+
+
+def test_official_columns_in_official_order_are_accepted(tmp_path: Path) -> None:
+    frame = archive_frame()
+    frame["created_at"] = frame["updated_at"] = "2014-11-20 06:43:16.005"
+    frame["slug"] = frame["share_text"] = frame["square"] = "s"
+    order = (
+        "created_at updated_at clickability_test_id excerpt headline lede slug eyecatcher_id impressions clicks "
+        "significance first_place winner share_text square test_week"
+    )
+    pairs = read(frame[order.split()], tmp_path)
+    assert len(pairs) == 4  # with creation times outside the window, the first test counts too
+    assert (pairs["time"] == pd.Timestamp("2014-11-20 06:43:16.005", tz="UTC")).all()
+
+
+@pytest.mark.faults
+def test_misspelt_archive_columns_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="`eyecatcherid` is unknown: did you mean `eyecatcher_id`"):
+        read(archive_frame().rename(columns={"eyecatcher_id": "eyecatcherid"}), tmp_path)
+    with pytest.raises(ValueError, match="`test_week` must be a year and week"):
+        read(archive_frame().assign(test_week="spring"), tmp_path)
+
+
+def test_real_archive_agrees_with_its_documentation(archive: Path) -> None:
+    log = read_click_log(archive)
+    derived = pd.read_parquet(archive.with_name("upworthy_exploratory_train.parquet"))
+    assert log.facts["rows"] == 18_104
+    assert log.facts["faulty randomization"] == int(derived["problem"].sum()) == 3_537
+    everything = read_click_log(archive.with_name("upworthy_exploratory_train.parquet"), include_problem=True)
+    assert everything.rows["impressions"].sum() == 64_664_715
+    assert everything.rows["clicks"].sum() == 991_488
+    stories = derived["story_id"].to_numpy()
+    ours = everything.rows["group"].to_numpy()
+    assert pd.Series(ours).groupby(stories).nunique().max() == 1, "no story may be cut in two"
+    assert np.mean(ours == stories) > 0.999
+
+
+def test_contrasts_of_the_real_archive_hold_no_repeated_headline(archive: Path) -> None:
+    pairs = read_click_log(archive).pairs
+    assert not pairs.duplicated(["contrast", "item_text"]).any()
+    assert pairs.groupby("item_text")["group"].nunique().max() == 1
+    assert pairs["contrast"].nunique() > 1_500
+
+
+def test_archive_is_not_mistaken_for_a_log() -> None:
+    with pytest.raises(ValueError, match="`item_text` is missing"):
+        click_log_from_frame(archive_frame())
