@@ -126,16 +126,11 @@ def normal(random: RandomState) -> float:
 
 
 @jit
-def log_gamma_draw(shape: float, random: RandomState) -> float:
-    """The logarithm of a Gamma(shape, 1) number, `shape` > 0.
+def gamma(shape: float, random: RandomState) -> float:
+    """A Gamma(shape, 1) number, `shape` at least 1.
 
-    Marsaglia and Tsang (2000), "A simple method for generating gamma variables"; for a shape below 1 a Gamma(shape + 1)
-    number times U**(1/shape). Logarithms keep tiny shapes from underflowing to 0.
+    Marsaglia and Tsang (2000), "A simple method for generating gamma variables".
     """
-    boost = 0.0
-    if shape < 1.0:
-        boost = log(open_unit(next_word(random))) / shape
-        shape += 1.0
     d = shape - 1.0 / 3.0
     c = 1.0 / sqrt(9.0 * d)
     while True:
@@ -145,14 +140,31 @@ def log_gamma_draw(shape: float, random: RandomState) -> float:
             continue
         v = v * v * v
         u = open_unit(next_word(random))
-        if log(u) < 0.5 * x * x + d - d * v + d * log(v):
-            return log(d * v) + boost
+        square = x * x
+        # The first test spares nearly all logarithms.
+        if u < 1.0 - 0.0331 * square * square or log(u) < 0.5 * square + d * (1.0 - v + log(v)):
+            return d * v
+
+
+@jit
+def log_gamma(shape: float, random: RandomState) -> float:
+    """The logarithm of a Gamma(shape, 1) number, `shape` > 0, which may be too small for a float.
+
+    Below 1 it is a Gamma(shape + 1) number times U**(1 / shape).
+    """
+    if shape >= 1.0:
+        return log(gamma(shape, random))
+    boost = log(open_unit(next_word(random))) / shape
+    return boost + log(gamma(shape + 1.0, random))
 
 
 @jit
 def beta(a: float, b: float, random: RandomState) -> float:
     """A Beta(a, b) number, `a` and `b` > 0."""
-    difference = log_gamma_draw(b, random) - log_gamma_draw(a, random)
+    if a >= 1.0 and b >= 1.0:
+        first = gamma(a, random)
+        return first / (first + gamma(b, random))
+    difference = log_gamma(b, random) - log_gamma(a, random)
     if difference > 0.0:
         ratio = exp(-difference)
         return ratio / (1.0 + ratio)
