@@ -1,0 +1,149 @@
+"""The command line. Heavy libraries are imported by the commands that need them, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, TextIO
+
+import typer
+
+app = typer.Typer(
+    name="bandits",
+    help="Simulate bandit policies against real A/B tests, on users that a fine-tuned, calibrated BERT plays.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+BAD_INPUT, INTERRUPTED = 2, 130
+
+
+class Listed(StrEnum):
+    """What `bandits list` can list."""
+
+    policies = "policies"
+    envs = "envs"
+    experiments = "experiments"
+
+
+@app.command()
+def run(
+    config: Annotated[str, typer.Argument(help="A config file, or the name of a bundled experiment.")],
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override, e.g. policies.LinUCB.alpha=0.5.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The run folder. [default: runs/NAME]")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A small trial under the name NAME-quick.")] = False,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads that simulate. [default: all cores]")] = None,
+) -> None:
+    """Run an experiment from data to report, or go on with one that was interrupted."""
+    with _plain_errors() as place:
+        from experiments.installation import check_one_installation
+
+        check_one_installation()
+        from experiments.config import load_config
+
+        loaded = load_config(config, overrides or (), quick=quick)
+        place.folder = out or Path("runs") / loaded.config.name
+        from experiments.runner import run_experiment
+
+        folder = run_experiment(loaded, place.folder, threads=threads)
+        (folder / "error.txt").unlink(missing_ok=True)
+        typer.echo(folder / "report.html")
+
+
+@app.command(name="check-log")
+def check_log_(
+    file: Annotated[Path, typer.Argument(help="A click log: CSV, Parquet, or the Upworthy archive's CSV.")],
+) -> None:
+    """Say in one page what a click log can and cannot answer, before anything trains."""
+    with _plain_errors():
+        from bandits.reward_models import check_log, read_click_log
+
+        typer.echo(check_log(read_click_log(file)).to_text())
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+) -> None:
+    """Redraw figures and report.html from a run folder alone."""
+    with _plain_errors() as place:
+        from experiments.report import write_report
+        from experiments.run_folder import RunFolder
+
+        opened = RunFolder.open(folder)
+        place.folder = folder
+        write_report(opened)
+        typer.echo(opened.report_file)
+
+
+@app.command(name="list")
+def list_(what: Annotated[Listed, typer.Argument(help="What to list.")]) -> None:
+    """List policies, environments or bundled experiments: one line each, with parameters and defaults."""
+    with _plain_errors():
+        from experiments import listing
+
+        typer.echo("\n".join(getattr(listing, what.value)()))
+
+
+class _Place:
+    """Where the traceback of an error is kept: in the run folder once there is one, else in the working folder."""
+
+    folder = Path()
+
+    @property
+    def is_run(self) -> bool:
+        return (self.folder / "config.yaml").is_file() and self.folder != Path()
+
+    def keep_traceback(self) -> Path:
+        file = (self.folder if self.is_run else Path()) / "error.txt"
+        file.write_text(traceback.format_exc(), encoding="utf-8")
+        return file
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """A warning without the line of code that it came from."""
+    typer.echo(f"Warning: {message}", err=True)
+
+
+@contextmanager
+def _plain_errors() -> Iterator[_Place]:
+    """Turn errors into one message and an exit code: 2 bad input, 130 interrupted, 1 anything unexpected."""
+    place = _Place()
+    try:
+        yield place
+    except KeyboardInterrupt:
+        typer.echo("\nInterrupted. Nothing that was finished is lost: the same command goes on from here.", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    except (ValueError, OSError) as error:
+        typer.echo(f"Error: {error}", err=True)
+        if place.is_run:
+            place.keep_traceback()
+        raise typer.Exit(BAD_INPUT) from None
+    except Exception as error:
+        typer.echo(f"Unexpected error: {type(error).__name__}: {error}", err=True)
+        typer.echo(f"The traceback is in {place.keep_traceback()}.", err=True)
+        raise typer.Exit(1) from None
+
+
+def main() -> None:
+    """Entry point of the command `bandits`."""
+    warnings.showwarning = _show_warning
+    app()
+
+
+if __name__ == "__main__":
+    main()

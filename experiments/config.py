@@ -1,0 +1,278 @@
+"""What an experiment is, as a YAML file: every key, its type, its default; all mistakes reported at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from bandits.reward_models.fit_config import FitConfig
+from experiments.policy_specs import Resolved, resolve_policy
+from experiments.problems import ConfigError, Problem, did_you_mean, from_pydantic, shown
+from experiments.yaml_file import apply_overrides, parse
+
+
+class Section(BaseModel):
+    """A part of a config: unknown keys are refused, values never change."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class NewsroomData(Section):
+    """The bundled world: personas and headlines whose true click rates are planted, and a log sampled from them."""
+
+    source: Literal["newsroom"]
+    users: int = Field(240, ge=2, description="personas")
+    headlines: int = Field(18, ge=2, description="headlines, the one that arrives late among them")
+    impressions: int = Field(600_000, ge=1, description="impressions in the click log, shown uniformly at random")
+    late_arrival: float = Field(0.5, ge=0, lt=1, description="share of the horizon after which one headline arrives")
+    seed: int = Field(1, ge=0, description="of the world and its log; apart from the seed of the simulation")
+
+
+class ClickLogData(Section):
+    """A click log of your own, CSV or Parquet; `bandits check-log` says what it can answer."""
+
+    source: Literal["click_log"]
+    path: str = Field(description="the file; relative to the config file")
+    max_users: int = Field(2_000, ge=1, description="simulate at most this many of its users, drawn at random")
+
+
+class UpworthyData(Section):
+    """The Upworthy archive's CSV: each held-out test becomes a world whose arms are its headlines."""
+
+    source: Literal["upworthy"]
+    path: str | None = Field(None, description="the archive's CSV file")
+
+
+class TableData(Section):
+    """A propensity table that `PropensityTable.save` wrote."""
+
+    source: Literal["table"]
+    path: str = Field(description="its folder; relative to the config file")
+
+
+class BernoulliData(Section):
+    """Arms with fixed click rates and no users: no reward model, done in seconds."""
+
+    source: Literal["bernoulli"]
+    means: list[float] | None = Field(None, min_length=2, description="click rate of each arm, in [0, 1]")
+    arms: int | None = Field(None, ge=2, description="number of arms whose rates each replication draws from `prior`")
+    prior: list[float] | None = Field(None, min_length=2, max_length=2, description="a and b of that Beta prior")
+
+
+Data = Annotated[NewsroomData | ClickLogData | UpworthyData | TableData | BernoulliData, Field(discriminator="source")]
+
+
+class WorldConfig(Section):
+    """How the simulated users behave, and what policies see of them."""
+
+    visitors_per_day: float = Field(1000.0, gt=0, description="visitors per day: turns rounds into calendar time")
+    features: int = Field(32, ge=1, description="numbers that policies see of each text, at most")
+    encoder: str | None = Field(None, description="text encoder behind the features; default: the reward model's start")
+    arrival: Literal["uniform", "log"] = Field("uniform", description="'log': users visit as often as in the click log")
+    late_items: dict[str, int | float] = Field(
+        default_factory=dict, description="item id: the round it arrives in, or a share of the horizon below 1"
+    )
+
+
+class SimulationConfig(Section):
+    """How long, how often, and what is kept."""
+
+    horizon: int = Field(20_000, ge=1, description="visitors per replication")
+    replications: int = Field(200, ge=1, description="independent repetitions of every policy")
+    chunk: int = Field(100, ge=1, description="replications that are computed and stored together")
+    snapshots: int = Field(200, ge=2, description="points of each curve, geometrically spaced")
+    test_lengths: list[int] | None = Field(
+        None, description="lengths of the A/B test to compare in hindsight; default: a few shares of the horizon"
+    )
+
+
+class ReportConfig(Section):
+    """What the report shows beyond what it always shows."""
+
+    traffic: list[str] | None = Field(None, description="policies whose traffic is drawn; default: a telling few")
+    sample_users: int = Field(6, ge=0, description="simulated users to introduce")
+
+
+class ExperimentConfig(Section):
+    """One experiment, complete: it determines every number of its run.
+
+    Attributes:
+        policies: Label to complete specification, `{policy, stream, **parameters}`.
+        baseline: Label of the policy that the others are compared with.
+    """
+
+    name: str = Field(pattern=r"^[\w][\w.-]*$", description="also the name of the run folder")
+    seed: int = Field(1, ge=0, description="of the simulation: users, clicks, and the policies' own draws")
+    data: Data
+    reward_model: FitConfig | None = Field(None, description="how BERT is fitted; only where there are texts to learn")
+    world: WorldConfig = WorldConfig()
+    simulation: SimulationConfig = SimulationConfig()
+    baseline: str = "ABTest"
+    policies: dict[str, Any] = Field(min_length=1)
+    report: ReportConfig = ReportConfig()
+
+
+class LoadedConfig(BaseModel):
+    """A valid config and where it came from.
+
+    Attributes:
+        config: The experiment, with every default filled in.
+        folder: Folder of its file: modules of the user's own policies are looked for here first.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    config: ExperimentConfig
+    folder: Path
+
+
+LEARNED = ("newsroom", "click_log", "upworthy")
+QUICK = {"horizon": 2_000, "replications": 20, "chunk": 20}
+
+
+def load_config(source: str | Path, overrides: Sequence[str] = (), *, quick: bool = False) -> LoadedConfig:
+    """Read a config by file or bundled name, apply overrides, and check all of it.
+
+    Args:
+        source: A YAML file, or the name of a bundled experiment (`bundled_configs`).
+        overrides: `a.b.c=value` each; values are YAML, `policies.LABEL.alpha=0.5` addresses a policy by its label.
+        quick: Scale down to a trial of a minute under the name `NAME-quick`.
+
+    Raises:
+        FileNotFoundError: When there is neither such a config file nor such a bundled experiment.
+        ConfigError: With every problem of the config at once.
+    """
+    text, origin, folder = _read(str(source))
+    try:
+        raw = parse(text)
+    except ValueError as error:
+        raise ConfigError(origin, [Problem("", str(error))]) from None
+    if not isinstance(raw, dict):
+        raise ConfigError(origin, [Problem("", f"must be a mapping of keys to values. Got {shown(raw)}.")])
+    _resolve_path(raw, folder)
+    problems = apply_overrides(raw, overrides)
+    _resolve_path(raw, Path.cwd())
+    policies, policy_problems = _resolve_policies(raw.get("policies"), folder)
+    problems += policy_problems
+    try:
+        config = ExperimentConfig.model_validate(raw | {"policies": policies or raw.get("policies")}, strict=True)
+    except ValidationError as error:
+        problems = from_pydantic(error, ExperimentConfig, raw) + problems
+        raise ConfigError(origin, problems) from None
+    problems += _cross_problems(config)
+    if problems:
+        raise ConfigError(origin, problems)
+    return LoadedConfig(config=_quick(config) if quick else _completed(config), folder=folder)
+
+
+def bundled_configs() -> dict[str, str]:
+    """Names of the bundled experiments and the text of each."""
+    folder = resources.files("experiments") / "configs"
+    files = sorted((file for file in folder.iterdir() if file.name.endswith(".yaml")), key=lambda file: file.name)
+    return {file.name.removesuffix(".yaml"): file.read_text(encoding="utf-8") for file in files}
+
+
+def differences(old: Any, new: Any, path: str = "") -> list[str]:
+    """Where two resolved configs differ, one line each.
+
+    >>> differences({"seed": 1, "name": "a"}, {"seed": 2, "name": "a"})
+    ['seed: was 1, is now 2']
+    """
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        keys = [*old, *(key for key in new if key not in old)]
+        nothing = object()
+        pairs = [(f"{path}.{key}" if path else str(key), old.get(key, nothing), new.get(key, nothing)) for key in keys]
+        lines = [f"{where}: is new" for where, before, _ in pairs if before is nothing]
+        lines += [f"{where}: is gone" for where, _, after in pairs if after is nothing]
+        both = [pair for pair in pairs if nothing not in pair[1:]]
+        return [line for where, before, after in both for line in differences(before, after, where)] + lines
+    return [] if old == new else [f"{path}: was {shown(old)}, is now {shown(new)}"]
+
+
+def _read(source: str) -> tuple[str, str, Path]:
+    bundled = bundled_configs()
+    if source in bundled:
+        return bundled[source], source, Path.cwd()
+    path = Path(source)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"`{source}` must be a config file or the name of a bundled experiment. {did_you_mean(source, bundled)}"
+        )
+    try:
+        return path.read_text(encoding="utf-8"), str(path), path.resolve().parent
+    except UnicodeDecodeError as error:
+        raise ConfigError(str(path), [Problem("", f"must be UTF-8 text: {error}.")]) from None
+
+
+def _resolve_path(raw: dict[str, Any], folder: Path) -> None:
+    data = raw.get("data")
+    if isinstance(data, dict) and isinstance(data.get("path"), str):
+        data["path"] = str(folder / Path(data["path"]).expanduser())
+
+
+def _resolve_policies(raw: object, folder: Path) -> tuple[dict[str, Resolved], list[Problem]]:
+    if not isinstance(raw, Mapping):
+        return {}, []
+    resolved, problems = {}, []
+    for label, spec in raw.items():
+        policy, more = resolve_policy(spec, label=str(label), path=f"policies.{label}", folder=folder)
+        problems += more
+        if policy is not None:
+            resolved[str(label)] = policy
+    return resolved, problems
+
+
+def _cross_problems(config: ExperimentConfig) -> list[Problem]:
+    problems = []
+    if config.baseline not in config.policies:
+        hint = did_you_mean(config.baseline, config.policies)
+        problems.append(Problem("baseline", f"must be the label of a policy. Got `{config.baseline}`. {hint}"))
+    for label in config.report.traffic or ():
+        if label not in config.policies:
+            hint = did_you_mean(label, config.policies)
+            problems.append(Problem("report.traffic", f"must hold labels of policies. Got `{label}`. {hint}"))
+    path = getattr(config.data, "path", None)
+    if isinstance(config.data, UpworthyData) and path is None:
+        problems.append(Problem("data.path", "must be the archive's CSV file. Say --set data.path=FILE.csv."))
+    elif (
+        path is not None and not (Path(path) / "table.json" if config.data.source == "table" else Path(path)).is_file()
+    ):
+        wanted = "the folder of a table" if config.data.source == "table" else "a file"
+        problems.append(Problem("data.path", f"must be {wanted}. Got {path}."))
+    if config.data.source not in LEARNED:
+        if config.reward_model is not None:
+            problems.append(
+                Problem("reward_model", f"has nothing to learn from with data source `{config.data.source}`.")
+            )
+        if config.world.arrival == "log":
+            problems.append(Problem("world.arrival", "'log' needs a click log as data source."))
+    for item, arrival in config.world.late_items.items():
+        if arrival <= 0 or (isinstance(arrival, float) and arrival >= 1):
+            text = f"must be a round, or a share of the horizon between 0 and 1. Got {arrival}."
+            problems.append(Problem(f"world.late_items.{item}", text))
+    return problems
+
+
+def _completed(config: ExperimentConfig) -> ExperimentConfig:
+    if config.data.source in LEARNED and config.reward_model is None:
+        loss: Literal["binomial", "within_test"] = "within_test" if config.data.source == "upworthy" else "binomial"
+        return config.model_copy(update={"reward_model": FitConfig(loss=loss)})
+    return config
+
+
+def _quick(config: ExperimentConfig) -> ExperimentConfig:
+    smaller = {key: min(value, getattr(config.simulation, key)) for key, value in QUICK.items()}
+    update: dict[str, Any] = {
+        "name": f"{config.name}-quick",
+        "simulation": config.simulation.model_copy(update=smaller),
+    }
+    if config.data.source in LEARNED:
+        fit = _completed(config).reward_model
+        assert fit is not None
+        limit = min(fit.max_train_rows or 500, 500)
+        update["reward_model"] = fit.model_copy(update={"epochs": 1, "max_train_rows": limit})
+    return config.model_copy(update=update)

@@ -1,0 +1,136 @@
+"""Draws a run's figures from its files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bandits.plots import (
+    plot_curves,
+    plot_paired_differences,
+    plot_reliability,
+    plot_test_length,
+    plot_traffic,
+    save_figure,
+    style_of,
+)
+from bandits.statistics import Interval, mean_interval
+from experiments.run_data import RunData
+
+_MOST_NAMED = 6
+_TRAFFIC_STEPS = 80
+_LONGEST = 40
+REGRETS = {
+    "regret": "regret against the best arm per user, in clicks",
+    "regret_fixed": "regret against the best single arm, in clicks",
+}
+
+
+def draw_figures(data: RunData) -> dict[str, str]:
+    """Write every figure as PNG and SVG into the run folder.
+
+    Returns:
+        Names of the figures in the order of the report; figures of traffic are named `traffic_0`, ... and come with the
+        label of their policy, the others with an empty text.
+    """
+    styles = style_of(data.config.policies)
+    drawn: dict[str, str] = {}
+
+    def save(name: str, ax: Axes, note: str = "") -> None:
+        figure = ax.get_figure(root=True)
+        assert isinstance(figure, Figure)
+        save_figure(figure, data.run.figures / name)
+        drawn[name] = note
+
+    if len(data.summary) > 1:
+        ax = plot_paired_differences(extra_clicks(data), f"extra clicks over {data.config.baseline}", styles=styles)
+        save("extra_clicks", ax)
+    lengths = hindsight_lengths(data)
+    if lengths:
+        planned = planned_length(data)
+        interval = Interval(*(np.array(values) for values in zip(*lengths.values(), strict=True)))
+        best = data.summary.nlargest(1, "reward").iloc[0]
+        references = {str(best["policy"]): float(best["reward"])}
+        save("test_length", plot_test_length(list(lengths), interval, planned=planned, references=references))
+    for name, label in REGRETS.items() if data.has_users else [("regret", REGRETS["regret_fixed"])]:
+        end = planned_length(data)
+        phases = {"A/B test": (0.0, min(end, data.config.simulation.horizon))} if end else None
+        ax = plot_curves(data.rounds, data.curves(name), label, styles=styles, phases=phases, world=data.world)
+        save(name, ax)
+    if data.num_worlds == 1:
+        for index, label in enumerate(shown_traffic(data)):
+            save(f"traffic_{index}", _draw_traffic(data, label), label)
+    if data.model:
+        save("reliability", plot_reliability(data.model["reliability"]))
+    return drawn
+
+
+def extra_clicks(data: RunData) -> Mapping[str, Interval]:
+    """Clicks over the baseline at the end, by policy."""
+    rows = data.summary[data.summary["policy"] != data.config.baseline]
+    columns = ["policy", "extra", "extra_low", "extra_high"]
+    return {
+        str(label): Interval(*(np.float64(value) for value in interval))  # type: ignore[arg-type]
+        for label, *interval in rows[columns].itertuples(index=False)
+    }
+
+
+def hindsight_lengths(data: RunData) -> dict[int, Interval]:
+    """Clicks of the A/B test at other lengths, by visitors in the test; empty where the baseline is no A/B test."""
+    rows = data.run.read("test_lengths")
+    by_length = {int(length): rows[rows["length"] == length] for length in np.sort(rows["length"].unique())}
+    return {length: mean_interval(group["reward"], group["world"]) for length, group in by_length.items()}
+
+
+def planned_length(data: RunData) -> int | None:
+    """Visitors in the baseline's test; None where the baseline is no A/B test."""
+    from policies import ABTest
+
+    spec = data.config.policies[data.config.baseline]
+    if spec["policy"] != "ABTest":
+        return None
+    parameters = {name: value for name, value in spec.items() if name not in ("policy", "stream")}
+    return ABTest(**parameters).length(num_arms(data))
+
+
+def num_arms(data: RunData) -> int:
+    """Number of arms `K`, padded ones included."""
+    return int(next(iter(data.traffic.values())).shape[1])
+
+
+def shown_traffic(data: RunData) -> list[str]:
+    """The policies whose traffic is drawn: the config's choice, else the baseline and the three that earned most."""
+    if data.config.report.traffic is not None:
+        return data.config.report.traffic
+    best = data.summary.sort_values("reward", ascending=False)["policy"].tolist()
+    others = [str(label) for label in best if label != data.config.baseline]
+    return [data.config.baseline, *others[:3]]
+
+
+def arm_names(data: RunData) -> list[str]:
+    """What figures call the arms: their texts, their ids where there are none, else their numbers."""
+    table = data.table
+    if table is None:
+        return [f"arm {k}" for k in range(num_arms(data))]
+    return [str(text or identifier) for text, identifier in zip(table.item_texts[0], table.item_ids[0], strict=True)]
+
+
+def _draw_traffic(data: RunData, label: str) -> Axes:
+    # Snapshots are geometric; drawn on a linear axis, most of them would lie in its first percent.
+    even = np.linspace(0, data.rounds[-1], _TRAFFIC_STEPS + 1)[1:]
+    steps = np.unique(np.searchsorted(data.rounds, even))
+    names = arm_names(data)
+    return plot_traffic(
+        data.rounds[steps],
+        data.traffic[label][steps],
+        names,
+        always=[arm for arm, _ in data.late_items][:_MOST_NAMED],
+        marks={_cut(f"arrival of {names[arm]}"): float(start) for arm, start in data.late_items},
+    )
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"

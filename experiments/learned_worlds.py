@@ -1,0 +1,168 @@
+"""From a click log to worlds: split, fine-tune, evaluate, score, embed; what a run folder holds is not redone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from bandits import reward_models as models  # by name, so that a log is read before torch is loaded
+from bandits.compiled.specialize import cache_folder
+from bandits.propensity_table import PropensityTable
+from experiments import provenance
+from experiments.audience import Audience, late_rounds
+from experiments.cells import file_hash, hash_of
+from experiments.config import ClickLogData, ExperimentConfig, NewsroomData, UpworthyData
+from experiments.newsroom import Newsroom, make_newsroom
+from experiments.progress import Reporter
+from experiments.run_folder import RunFolder
+
+Tables = dict[str, PropensityTable]
+
+
+class Source(NamedTuple):
+    """A click log and where it came from.
+
+    Attributes:
+        log: The log.
+        newsroom: The planted world it was sampled from; None for real logs.
+    """
+
+    log: models.ClickLog
+    newsroom: Newsroom | None
+
+
+def prepare_learned_worlds(config: ExperimentConfig, run: RunFolder, reporter: Reporter) -> tuple[Tables, Audience]:
+    """Propensity tables by kind of world, the one that the report is about first, and what policies see.
+
+    Raises:
+        FileNotFoundError: When the log or BERT's weights are not there.
+        ValueError: When the log cannot be used.
+    """
+    key = _inputs_hash(config)
+    if stored := _stored(run, key, reporter):
+        reporter.say("Reward model, tables and features are there and intact")
+        return stored
+    fit = config.reward_model
+    assert fit is not None
+    with reporter.stage("Reading the click log"):
+        source = _read(config)
+        split = models.split_log(source.log, seed=fit.seed)
+    with reporter.stage("Fitting the reward model"):
+        model = models.RewardModel.fit(source.log, split, fit, cache=cache_folder(), show_progress=reporter.on_terminal)
+    with reporter.stage("Evaluating it on held-out rows"):
+        evaluation = models.evaluate(model, split)
+        model.save(run.path / "reward_model", evaluation=evaluation)
+    with reporter.stage("Filling the propensity table"):
+        tables = _tables(config, source, split, model, reporter)
+    with reporter.stage("Embedding texts for the policies"):
+        encoder = config.world.encoder or fit.weights
+        user, arms = models.table_features(next(iter(tables.values())), weights=encoder, dim=config.world.features)
+    audience = Audience(user, arms, _weights(config, source.log, tables), _late(config, source))
+    run.write_json("model", evaluation | {"info": model.info, "encoder": encoder, "fingerprint": model.fingerprint()})
+    _store(run, key, tables, audience)
+    return tables, audience
+
+
+def _read(config: ExperimentConfig) -> Source:
+    data = config.data
+    if isinstance(data, NewsroomData):
+        newsroom = make_newsroom(data.seed, data.users, data.headlines)
+        frame = newsroom.sample_log(data.impressions, data.seed)
+        return Source(models.click_log_from_frame(frame, name="newsroom"), newsroom)
+    assert isinstance(data, ClickLogData | UpworthyData)
+    assert data.path is not None
+    return Source(models.read_click_log(data.path, format="upworthy" if data.source == "upworthy" else "auto"), None)
+
+
+def _tables(
+    config: ExperimentConfig, source: Source, split: models.Split, model: models.RewardModel, reporter: Reporter
+) -> Tables:
+    log, newsroom = source
+    cache, show = cache_folder(), reporter.on_terminal
+    if newsroom is not None:
+        true = newsroom.true_table()
+        items = [str(text) for text in true.item_texts[0]]
+        ids = {"user_ids": true.user_ids, "item_ids": newsroom.item_ids}
+        return {
+            "model": models.score_users_by_items(model, true.user_texts, items, cache=cache, show_progress=show, **ids),
+            "true": true,
+        }
+    if log.kind == "tests":
+        table = models.score_tests(model, split.test, cache=cache, show_progress=show)
+        return {"model": table, "observed": models.observed_tests(log, split.test)}
+    users = log.users or ("",)
+    limit = config.data.max_users if isinstance(config.data, ClickLogData) else len(users)
+    if len(users) > limit:
+        reporter.say(f"  {limit:,} of {len(users):,} users are drawn at random to be simulated (`data.max_users`)")
+        drawn = np.random.default_rng(config.seed).choice(len(users), size=limit, replace=False)
+        users = tuple(users[row] for row in np.sort(drawn))
+    return {"model": models.score_users_by_items(model, users, log.items, cache=cache, show_progress=show)}
+
+
+def _weights(config: ExperimentConfig, log: models.ClickLog, tables: Tables) -> np.ndarray | None:
+    if config.world.arrival == "uniform":
+        return None
+    impressions = log.pairs.groupby("user_text")["impressions"].sum()
+    users = next(iter(tables.values())).user_texts
+    return np.array([float(impressions.get(text, 0.0)) for text in users])
+
+
+def _late(config: ExperimentConfig, source: Source) -> tuple[tuple[str, int], ...]:
+    late = late_rounds(config)
+    if source.newsroom is not None and isinstance(config.data, NewsroomData) and config.data.late_arrival > 0:
+        item = source.newsroom.item_ids[source.newsroom.late_item]
+        late += ((item, round(config.data.late_arrival * config.simulation.horizon)),)
+    return late
+
+
+def _inputs_hash(config: ExperimentConfig) -> str:
+    """Hash of what the worlds are made from: settings, the log's bytes, and the code that reads and fits."""
+    described = config.model_dump(mode="json", include={"seed", "data", "reward_model", "world"})
+    described["horizon"] = config.simulation.horizon
+    if isinstance(config.data, ClickLogData | UpworthyData):
+        described["file"] = file_hash(Path(str(config.data.path)))
+    return hash_of([described, provenance.modeling_hash()])
+
+
+def _store(run: RunFolder, key: str, tables: Tables, audience: Audience) -> None:
+    for kind, table in tables.items():
+        run.save_table(kind, table)
+    arrays: dict[str, Any] = {
+        "user_features": audience.user_features,
+        "arm_features": audience.arm_features,
+        "weights": audience.weights,
+    }
+    np.savez(run.features_file, **{name: array for name, array in arrays.items() if array is not None})
+    content = {
+        "inputs": key,
+        "tables": {kind: table.content_hash for kind, table in tables.items()},
+        "features": file_hash(run.features_file),
+        "late_items": [list(late) for late in audience.late_items],
+    }
+    run.write_json("prepared", content)
+
+
+def _stored(run: RunFolder, key: str, reporter: Reporter) -> tuple[Tables, Audience] | None:
+    """What an earlier run of the same inputs prepared; None when there is nothing, or when it is damaged."""
+    prepared = run.read_json("prepared")
+    if prepared.get("inputs") != key:
+        return None
+    try:
+        tables = {kind: PropensityTable.load(run.table_folder(kind)) for kind in prepared["tables"]}
+        if {kind: table.content_hash for kind, table in tables.items()} != prepared["tables"]:
+            raise ValueError("a table is not the one that was stored.")
+        if file_hash(run.features_file) != prepared["features"]:
+            raise ValueError(f"{run.features_file.name} does not have the hash that was stored.")
+    except (OSError, ValueError, KeyError) as error:
+        reporter.warn(f"the stored tables cannot be used and are made again: {error}")
+        return None
+    with np.load(run.features_file) as arrays:
+        audience = Audience(
+            arrays["user_features"],
+            arrays["arm_features"],
+            arrays.get("weights"),
+            tuple((str(item), int(start)) for item, start in prepared["late_items"]),
+        )
+    return tables, audience

@@ -1,0 +1,159 @@
+"""The report's sections about trust: the reward model, agreement, caveats, and what the run was made with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from bandits.statistics import mean_interval
+from experiments.run_data import WORLDS, RunData
+from experiments.verdict import counted
+
+_MEASURES = {
+    "log_loss": ("Log loss", ".5f"),
+    "normalized_entropy": ("Normalized entropy", ".5f"),
+    "auc": ("AUC ↑", ".4f"),
+    "brier": ("Brier score", ".5f"),
+    "ece": ("Expected calibration error", ".4f"),
+    "observed_over_predicted": ("Observed / predicted (1 is right)", ".3f"),
+    "observed_over_predicted_top_pick": ("The same for the top pick", ".3f"),
+    "pairwise_accuracy": ("Pairs in the right order ↑", ".3f"),
+    "pairs": ("Number of pairs", ",d"),
+    "pairwise_accuracy_significant": ("The same, pairs with p < 0.05 ↑", ".3f"),
+    "pairs_significant": ("Number of such pairs", ",d"),
+}
+
+
+def facts(data: RunData) -> str:
+    """One line under the title."""
+    simulation, policies = data.config.simulation, len(data.config.policies)
+    listed = [
+        "1 policy" if policies == 1 else f"{policies} policies",
+        counted(simulation.horizon, "visitor"),
+        counted(simulation.replications, "replication"),
+        *([counted(data.num_worlds, "world")] if data.num_worlds > 1 else []),
+        f"seed {data.config.seed}",
+        data.manifest["finished"][:10],
+    ]
+    return " · ".join(listed)
+
+
+def model_section(data: RunData) -> dict[str, Any] | None:
+    """How good the reward model is beside its baselines."""
+    if not data.model:
+        return None
+    models = data.model["models"]
+    measures = [key for key in _MEASURES if all(key in numbers for numbers in models.values())]
+    rows = [
+        {
+            "name": _MEASURES[key][0],
+            "values": ["–" if n[key] is None else format(n[key], _MEASURES[key][1]) for n in models.values()],
+        }
+        for key in measures
+    ]
+    info, counts = data.model["info"], data.model["rows"]
+    losses = {name: numbers["log_loss"] for name, numbers in models.items()}
+    bert, *others = losses
+    better = all(losses[bert] < losses[name] for name in others)
+    comparison = (
+        f"In log loss it beats {' and '.join(others)} on the same held-out rows."
+        if better
+        else f"In log loss it does not beat {' and '.join(n for n in others if losses[n] <= losses[bert])}: "
+        "what follows from its worlds deserves little trust."
+    )
+    ranked = {name: numbers.get("pairwise_accuracy_significant") for name, numbers in models.items()}
+    if all(share is not None for share in ranked.values()):
+        shares = ", ".join(f"{name} {share:.1%}" for name, share in ranked.items())
+        comparison += f" Of the held-out pairs that differ with p < 0.05, it orders this share right: {shares}."
+    grouped = {"user_text": "users", "item_text": "items", "group": "groups"}[data.model["split_by"]]
+    words = (
+        f"A BERT ({info['weights']['name']}) was fine-tuned on {info['rows']['trained_on']:,} rows of the click log, "
+        f"stopped by {counts['validation']:,}, calibrated on {counts['calibration']:,} and judged on "
+        f"{counts['test']:,} others; no {grouped[:-1]} is in two parts. {comparison}"
+    )
+    return {"words": words, "columns": list(models), "rows": rows}
+
+
+def agreement_section(data: RunData) -> dict[str, Any] | None:
+    """Do both kinds of world order the policies alike?"""
+    found = data.agreement
+    if not found:
+        return None
+    model, other = WORLDS[found["model"]], WORLDS[found["true"]]
+    if found["num_pairs"]:
+        words = (
+            f"Of {found['num_pairs']} pairs of policies whose paired 95 percent interval in {other} excludes zero, "
+            f"{found['num_same']} ({found['share']:.0%}) are ordered the same way in {model}."
+        )
+    else:
+        words = f"No pair of policies differs for certain in {other}, so there is nothing to agree on."
+    if found["tau_b"] is not None:
+        words += f" Kendall's tau-b of all policies' mean clicks is {found['tau_b']:.2f}."
+    sides = [data.summaries[data.summaries["kind"] == kind].to_dict("records") for kind in data.kinds]
+    rows = [{"policy": rows[0]["policy"], "sides": rows} for rows in zip(*sides, strict=True)]
+    return {"words": words, "rows": rows}
+
+
+def branches_section(data: RunData) -> list[dict[str, Any]]:
+    """One row per branch of each policy that splits its visitors over several: visits, clicks, click rate."""
+    rows = []
+    for column in data.traces.columns:
+        name = column.removeprefix("record.visits[").removesuffix("]")
+        if not column.startswith("record.visits["):
+            continue
+        visits, clicks = data.curves(column), data.curves(f"record.reward[{name}]")
+        for label in visits:
+            seen, clicked = visits[label][-1], clicks[label][-1]
+            if np.isnan(seen).all():
+                continue
+            rate = mean_interval(clicked / np.maximum(seen, 1), data.world)
+            numbers = {"visits": seen.mean(), "clicks": clicked.mean(), "rate": float(rate.estimate)}
+            rows.append({"policy": label, "branch": name, "low": float(rate.low), "high": float(rate.high)} | numbers)
+    return sorted(rows, key=lambda row: str(row["policy"]))
+
+
+def caveats(data: RunData) -> list[str]:
+    """What a reader must not conclude."""
+    listed = [
+        _interval_caveat(data),
+        "Simulated users do not get tired, do not change their minds and do not talk to each other. "
+        "A click is all they give.",
+        "Policies and horizon were fixed in the config before the run. "
+        "Choose parameters on another seed than the one you report.",
+    ]
+    if data.model:
+        listed.append(
+            f"The features that policies see come from the encoder {data.model['encoder']} as it was before "
+            "fine-tuning, so no policy sees the reward model's own last layer."
+        )
+    if data.num_worlds > 1:
+        listed.append(
+            "Results are averaged within each world first; a world, not a replication, is the unit. "
+            "All visitors of such a world are alike: the log knows nothing of single users."
+        )
+    if "observed" in data.kinds:
+        listed.append("Observed rates are noisy: the highest of several observed rates overstates its true rate.")
+    return listed
+
+
+def _interval_caveat(data: RunData) -> str:
+    units = f"Intervals are over {data.unit}s: "
+    if data.model:
+        return units + (
+            "they say how sure the simulation is, given one fitted reward model. How wrong that model may be is told "
+            "by its calibration and its agreement with other evidence, not by the intervals."
+        )
+    return units + "they say how sure the simulation is of its own world, not how like the real one that world is."
+
+
+def made_with(data: RunData) -> str:
+    """Versions, commit, machine and time."""
+    manifest = data.manifest
+    versions = ", ".join(f"{name} {version}" for name, version in manifest["versions"].items() if version)
+    hardware = manifest["hardware"]
+    commit = f"Commit {manifest['git_commit']}. " if manifest["git_commit"] else ""
+    return (
+        f"{commit}{versions}. {hardware['processor']}, {hardware['cores']} cores, {hardware['memory_gb']} GB. "
+        f"Sources {manifest['sources_hash']}, config {manifest['config_hash']}. Finished {manifest['finished']}."
+    )

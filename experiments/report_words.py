@@ -1,0 +1,158 @@
+"""The report's sentences: the verdict, the A/B test's rule, what its length cost."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bandits.statistics import paired_difference, replications_needed
+from experiments.figures import arm_names, hindsight_lengths, num_arms, planned_length
+from experiments.run_data import WORLDS, FloatArray, RunData
+from experiments.verdict import Comparison, Setting, verdict
+
+
+def run_verdict(data: RunData) -> str:
+    """The first paragraph."""
+    baseline = data.config.baseline
+    rows = data.summary[data.summary["policy"] != baseline]
+    finals = {label: curve[-1] for label, curve in data.curves("reward").items()}
+    clicks = float(finals[baseline].mean())
+    setting = Setting(baseline, clicks, data.config.simulation.horizon, data.num_units, data.unit, WORLDS[data.kind])
+    if rows.empty:
+        return f"{baseline} ran alone: it earned {clicks:,.1f} clicks on average, and there is nothing to compare."
+    columns = ["extra", "extra_low", "extra_high", "p_holm"]
+    numbers = rows[columns].to_numpy(dtype=np.float64)
+    comparisons = [Comparison(str(label), *row) for label, row in zip(rows["policy"], numbers.tolist(), strict=True)]
+    best = max(comparisons, key=lambda comparison: comparison.extra)
+    needed = None
+    if data.num_worlds == 1 and data.num_units > 1 and best.extra != 0 and not best.certain:
+        spread = float(np.std(finals[best.label] - finals[baseline], ddof=1))
+        needed = replications_needed(abs(best.extra), spread) if spread > 0 else None
+    text = verdict(comparisons, setting, tied_with_best=_tied(data, finals, best.label), needed=needed)
+    text += _in_other_worlds(data, best.label)
+    length = planned_length(data)
+    if length is not None and length >= data.config.simulation.horizon:
+        text += (
+            f" Mind that {baseline} had not finished when the run ended: its test takes {length:,} visitors, so it "
+            "shipped nothing, and this is a comparison with a plain split."
+        )
+    return text
+
+
+def _in_other_worlds(data: RunData, best: str) -> str:
+    """What the best policy earned over the baseline in the other kinds of world."""
+    rows = data.summaries[(data.summaries["policy"] == best) & (data.summaries["kind"] != data.kind)]
+    return "".join(
+        f" In {WORLDS[str(row['kind'])]}, {best} earned {row['extra']:+,.0f} clicks against {data.config.baseline} "
+        f"(95 percent interval {row['extra_low']:+,.0f} to {row['extra_high']:+,.0f})."
+        for row in rows.to_dict("records")
+    )
+
+
+def _against_length(data: RunData, champion: str, length: int) -> str:
+    """How the best policy compares with the A/B test of some length, replication by replication."""
+    rows = data.run.read("test_lengths")
+    rewards = rows[rows["length"] == length].sort_values("replication")["reward"].to_numpy(dtype=np.float64)
+    gap = paired_difference(data.curves("reward")[champion][-1], rewards, data.world)
+    relation = "more than" if gap.low > 0 else "less than" if gap.high < 0 else "not to be told apart from"
+    interval = f"{gap.estimate:+,.1f}, 95 percent interval {gap.low:+,.1f} to {gap.high:+,.1f}"
+    return f"{relation} that ({interval})"
+
+
+def sanity_words(data: RunData) -> str:
+    """Whether the best policy beats a plain split for certain; empty where no policy is one."""
+    splits = [label for label, spec in data.config.policies.items() if spec["policy"] == "FixedSplit"]
+    finals = {label: curve[-1] for label, curve in data.curves("reward").items()}
+    best = max(finals, key=lambda label: float(finals[label].mean()))
+    if not splits or best in splits:
+        return ""
+    gap = paired_difference(finals[best], finals[splits[0]], data.world)
+    verb = "beats" if gap.low > 0 else "does not beat"
+    return (
+        f"As a sanity check, {best} {verb} {splits[0]}, which never learns: {gap.estimate:+,.1f} clicks, paired "
+        f"95 percent interval {gap.low:+,.1f} to {gap.high:+,.1f}."
+    )
+
+
+def _tied(data: RunData, finals: dict[str, FloatArray], best: str) -> list[str]:
+    tied = []
+    for label, rewards in finals.items():
+        if label not in (best, data.config.baseline):
+            gap = paired_difference(finals[best], rewards, data.world)
+            if not (gap.low > 0 or gap.high < 0):
+                tied.append(label)
+    return tied
+
+
+def baseline_rule(data: RunData) -> str:
+    """What the baseline does, in full."""
+    spec = data.config.policies[data.config.baseline]
+    if spec["policy"] != "ABTest":
+        given = {name: value for name, value in spec.items() if name not in ("policy", "stream") and value is not None}
+        parameters = ", ".join(f"{name} = {value}" for name, value in given.items())
+        return f"The baseline is the policy {spec['policy']}" + (f" with {parameters}." if parameters else ".")
+    arms, horizon = num_arms(data), data.config.simulation.horizon
+    length = planned_length(data)
+    assert length is not None
+    shares = "equal shares" if spec["weights"] is None else f"shares {', '.join(f'{w:.0%}' for w in spec['weights'])}"
+    control = f"arm {spec['control']}"
+    if data.num_worlds == 1 and data.table is not None:
+        control += f" (“{arm_names(data)[spec['control']]}”)"
+    sentences = [
+        f"It splits the first {length:,} visitors at random among the arms that are there at the start, in {shares}, "
+        "and looks at no result before the last of them."
+    ]
+    if spec["minimum_effect"] is not None:
+        sentences.append(
+            f"That length was computed so that a test of two groups tells a click rate of {spec['baseline']:.2%} from "
+            f"one of {spec['baseline'] + spec['minimum_effect']:.2%} with power {spec['power']:.0%}, at the level "
+            f"{spec['alpha']:.3g} / {max(arms - 1, 1)} that Holm's correction begins with, for {arms} arms."
+        )
+    else:
+        sentences.append("That length was set in the config.")
+    sentences.append(
+        f"Then every arm is compared with the control, {control}, in a two-sided two-proportion z test with pooled "
+        f"variance, corrected by Holm over the arms at the familywise level {spec['alpha']:.3g}. Of the arms that are "
+        "significantly better, the one with the highest observed click rate is shipped: it gets every later visitor. "
+        "If there is none, the control is kept. Arms that arrive during or after the test take no part."
+    )
+    if length >= horizon:
+        sentences.append(
+            f"Here the horizon of {horizon:,} visitors ends before the test does, so nothing is ever shipped."
+        )
+    else:
+        sentences.append(_shipped_words(data, control))
+    return " ".join(sentences)
+
+
+def _shipped_words(data: RunData, control: str) -> str:
+    shipped = data.curves("record.shipped")[data.config.baseline][-1]
+    kept = float(np.mean(shipped == data.config.policies[data.config.baseline]["control"]))
+    return f"In this run it kept {control} in {kept:.0%} of the replications and shipped another arm in {1 - kept:.0%}."
+
+
+def phase_words(data: RunData) -> str:
+    """What the shaded stretch of the curves is."""
+    length = planned_length(data)
+    if length is None:
+        return ""
+    if length >= data.config.simulation.horizon:
+        return f"All of it is shaded: the test of {data.config.baseline} does not end."
+    return f"The shaded stretch is the test of {data.config.baseline}; afterwards it ships its decision to everybody."
+
+
+def hindsight_words(data: RunData) -> str:
+    """What the best length would have brought."""
+    lengths = hindsight_lengths(data)
+    if not lengths:
+        return ""
+    best = max(lengths, key=lambda n: float(lengths[n].estimate))
+    clicks = float(lengths[best].estimate)
+    rows = data.summary.set_index("policy")["reward"]
+    planned, champion = float(rows[data.config.baseline]), str(rows.idxmax())
+    sentence = (
+        f"Had one known the best length beforehand, {best:,} visitors among those tried, the A/B test would have "
+        f"earned {clicks:,.0f} clicks instead of {planned:,.0f}."
+    )
+    if champion != data.config.baseline:
+        sentence += f" {champion} earned {rows[champion]:,.0f}: {_against_length(data, champion, best)}."
+    return sentence + " Choosing the length afterwards flatters the A/B test: nobody can run it that way."

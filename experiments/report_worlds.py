@@ -1,0 +1,126 @@
+"""The report's tables about worlds: arms, users, tests, and items that arrive late."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from bandits.propensity_table import PropensityTable
+from experiments.run_data import FloatArray, IntArray, RunData
+
+_TOP = 3
+_SAMPLE_TESTS = 5
+
+
+def arms_section(data: RunData) -> list[dict[str, Any]]:
+    """One row per arm, best first; empty for several worlds or without a table."""
+    table = data.table
+    if table is None or data.num_worlds > 1:
+        return []
+    p = table.p[0].astype(np.float64)
+    rates = data.weights @ p
+    best_for = ideal_shares(p, data.weights)
+    return [
+        {
+            "id": str(table.item_ids[0, k]),
+            "text": str(table.item_texts[0, k]),
+            "rate": float(rates[k]),
+            "best_for": float(best_for[k]),
+        }
+        for k in np.argsort(-rates, kind="stable")
+    ]
+
+
+def ideal_shares(p: FloatArray, weights: FloatArray) -> FloatArray:
+    """Share of the visits for which each arm is the best, shape (K,).
+
+    Args:
+        p: Click probabilities, shape (U, K).
+        weights: Share of the visits of each user, shape (U,).
+    """
+    shares: FloatArray = np.bincount(p.argmax(axis=1), weights=weights, minlength=p.shape[1]).astype(np.float64)
+    return shares
+
+
+def late_section(data: RunData) -> list[dict[str, Any]]:
+    """Who finds each item that arrives late, and when."""
+    sections = []
+    for arm, start in data.late_items:
+        table = data.table
+        assert table is not None
+        ideal = float(ideal_shares(table.p[0].astype(np.float64), data.weights)[arm])
+        rows: list[dict[str, Any]] = []
+        for label, pulls in data.traffic.items():
+            found, highest, final = discovery(data.rounds, pulls, arm, start, ideal / 2)
+            rows.append({"policy": label, "found": found, "highest": highest, "final": final})
+        rows.sort(key=lambda row: (row["found"] is None, row["found"] or 0, -row["final"]))
+        text = str(table.item_texts[0, arm] or table.item_ids[0, arm])
+        identity = {"id": str(table.item_ids[0, arm]), "text": text}
+        sections.append(identity | {"round": start, "ideal": ideal, "rows": rows})
+    return sections
+
+
+def discovery(
+    rounds: IntArray, pulls: IntArray, arm: int, start: int, threshold: float
+) -> tuple[int | None, float, float]:
+    """From when on a late arm's share of the traffic stays at or above a threshold, and how high it gets.
+
+    Shares are of the traffic between one snapshot and the next, so a burst of exploration that ends is no discovery.
+
+    Args:
+        rounds: Snapshots, shape (C,).
+        pulls: Cumulative pulls, shape (C, K).
+        arm: The arm.
+        start: Round of its arrival.
+        threshold: Share to reach, above 0.
+
+    Returns:
+        Rounds from the arrival to the end of the first of the stretches that all reach it, None where the last does
+        not; the highest share; and the share at the end.
+
+    >>> discovery(np.array([10, 20, 30]), np.array([[10, 0], [18, 2], [20, 10]]), 1, 10, 0.5)
+    (20, 0.8, 0.8)
+    """
+    steps = np.diff(pulls, axis=0, prepend=0)
+    shares = steps[:, arm] / steps.sum(axis=1)
+    first = int(np.searchsorted(rounds, start)) + 1  # the first stretch that begins after the arrival
+    if first >= len(rounds):
+        return None, 0.0, 0.0
+    below = np.flatnonzero(shares[first:] < threshold)
+    begin = first + (int(below[-1]) + 1 if len(below) else 0)
+    found = int(rounds[begin]) - start if threshold > 0 and begin < len(rounds) else None
+    return found, float(shares[first:].max()), float(shares[-1])
+
+
+def users_section(data: RunData) -> list[dict[str, Any]]:
+    """A few users, spread evenly over the table, and what they are most likely to click on."""
+    table, other = data.table, data.other_table
+    wanted = data.config.report.sample_users
+    if table is None or data.num_worlds > 1 or not any(table.user_texts) or wanted == 0:
+        return []
+    chosen = np.unique(np.linspace(0, len(table.user_texts) - 1, wanted).astype(np.int64))
+    return [{"text": table.user_texts[u], "picks": _items(table, other, 0, int(u), _TOP)} for u in chosen]
+
+
+def sampled_worlds(data: RunData) -> list[list[dict[str, Any]]]:
+    """A few worlds, where there are several, with all their items."""
+    table, other = data.table, data.other_table
+    if table is None or data.num_worlds == 1:
+        return []
+    chosen = np.unique(np.linspace(0, len(table.world_ids) - 1, _SAMPLE_TESTS).astype(np.int64))
+    return [_items(table, other, int(world), 0, int(table.num_items[world])) for world in chosen]
+
+
+def _items(
+    table: PropensityTable, other: PropensityTable | None, world: int, user: int, count: int
+) -> list[dict[str, Any]]:
+    rates = table.p[world, user, : table.num_items[world]]
+    return [
+        {
+            "text": str(table.item_texts[world, k] or table.item_ids[world, k]),
+            "rate": float(rates[k]),
+            "other": None if other is None else float(other.p[world, user, k]),
+        }
+        for k in np.argsort(-rates, kind="stable")[:count]
+    ]

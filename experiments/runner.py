@@ -1,0 +1,149 @@
+"""Runs an experiment: prepares its worlds, computes the cells that are missing, sums up, draws and reports."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+
+from bandits import Policy, ScalarPolicy, simulate
+from experiments import provenance
+from experiments.cells import CellState, hash_of
+from experiments.config import LoadedConfig
+from experiments.plan import plan_cells
+from experiments.policy_specs import Resolved, build_policy, user_sources
+from experiments.progress import Reporter
+from experiments.report import write_report
+from experiments.run_folder import PlannedCell, RunFolder
+from experiments.summary import summarize_run
+from experiments.worlds import World, prepare_worlds
+
+_TIMED_FOR_AT_LEAST = 0.1
+_MOST_TIMED_ROUNDS = 1_000_000
+
+
+def run_experiment(
+    loaded: LoadedConfig, out: Path | None = None, *, threads: int | None = None, reporter: Reporter | None = None
+) -> Path:
+    """Run an experiment from data to report, or go on with one that was interrupted.
+
+    Whatever is already there is verified by hashing its bytes, and kept; only what is missing or damaged is computed.
+
+    Args:
+        loaded: The config.
+        out: The run folder; `runs/NAME` when None.
+        threads: Threads that simulate; all cores when None. They do not change any number.
+        reporter: Who tells the progress.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        FileExistsError: When `out` holds something else.
+        ValueError: When data, reward model or policies cannot be used; nothing already computed is lost.
+    """
+    config, reporter = loaded.config, reporter or Reporter()
+    run = RunFolder.start(out or Path("runs") / config.name, config)
+    began = datetime.now(UTC)
+    worlds = {world.kind: world for world in prepare_worlds(config, run, reporter)}
+    with reporter.stage("Trying every policy"):
+        _time_policies(loaded, run, worlds)
+
+    @cache
+    def sources_of(files: frozenset[Path]) -> str:
+        return provenance.sources_hash(files)
+
+    def sources(policy: Resolved) -> str:
+        return sources_of(frozenset(user_sources(policy, loaded.folder)))
+
+    plan = plan_cells(config, {kind: world.key for kind, world in worlds.items()}, sources)
+    with reporter.stage("Simulating"):
+        computed = _compute(plan, loaded, run, worlds, threads, reporter)
+    with reporter.stage("Summing up"):
+        run.gather(plan)
+        summarize_run(run)
+    run.write_json(
+        "manifest",
+        provenance.describe()
+        | {
+            "seed": config.seed,
+            "config_hash": hash_of(config.model_dump(mode="json")),
+            "sources_hash": sources({}),
+            "worlds": {kind: world.key for kind, world in worlds.items()},
+            "late_items": [list(late) for late in next(iter(worlds.values())).late_items],
+            "cells": [planned.cell.key for planned in plan],
+            "cells_computed": computed,
+            "began": began.isoformat(timespec="seconds"),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "seconds": reporter.seconds,
+        },
+    )
+    with reporter.stage("Drawing and reporting"):
+        write_report(run)
+    return run.path
+
+
+def _compute(
+    plan: list[PlannedCell],
+    loaded: LoadedConfig,
+    run: RunFolder,
+    worlds: Mapping[str, World],
+    threads: int | None,
+    reporter: Reporter,
+) -> int:
+    """Compute the cells that are missing or damaged; returns how many that were."""
+    states = {planned.cell.key: run.cells.state(planned.cell) for planned in plan}
+    todo = list({p.cell.key: p for p in plan if states[p.cell.key] is not CellState.GOOD}.values())
+    for planned in todo:
+        if states[planned.cell.key] is CellState.DAMAGED:
+            reporter.warn(f"the stored cell {planned.cell.key} of {planned.label} is damaged; it is computed again.")
+    kept = len(states) - len(todo)
+    if kept:
+        reporter.say(f"  {kept} of {len(states)} cells are there and intact, {len(todo)} to compute")
+    with reporter.bar("Simulating", len(todo)) as advance:
+        for planned in todo:
+            cell = planned.cell
+            trace = simulate(
+                worlds[planned.kind].make(cell.replications),
+                build_policy(cell.policy, loaded.folder),
+                horizon=cell.horizon,
+                seed=cell.seed,
+                first_replication=cell.first_replication,
+                threads=threads,
+                snapshots=cell.snapshots,
+            )
+            run.cells.write(cell, trace)
+            advance(f"{planned.label} ({planned.kind} world)")
+    return len(todo)
+
+
+def _time_policies(loaded: LoadedConfig, run: RunFolder, worlds: Mapping[str, World]) -> None:
+    """Let every policy play a little in the first world, so that wrong ones fail before hours are spent; keep the time.
+
+    The time per decision is that of one replication on one thread, the simulated user's part included.
+    """
+    costs = run.read_json("costs")
+    world = next(iter(worlds.values()))
+    for label, spec in loaded.config.policies.items():
+        if label in costs:
+            continue
+        policy = build_policy(spec, loaded.folder)
+        try:
+            costs[label] = _microseconds_per_decision(world, policy, loaded.config.simulation.horizon)
+        except ValueError as error:
+            raise ValueError(f"policies.{label}: {error}") from error
+        run.write_json("costs", costs)
+
+
+def _microseconds_per_decision(world: World, policy: Policy | ScalarPolicy, horizon: int) -> float:
+    simulate(world.make(1), policy, horizon=min(horizon, 100), seed=0, threads=1, snapshots=2)
+    rounds = min(horizon, 1_000)
+    while True:
+        began = time.perf_counter()
+        simulate(world.make(1), policy, horizon=rounds, seed=0, threads=1, snapshots=2)
+        seconds = time.perf_counter() - began
+        if seconds >= _TIMED_FOR_AT_LEAST or rounds >= _MOST_TIMED_ROUNDS:
+            return round(seconds / rounds * 1e6, 4)
+        rounds *= 10

@@ -1,0 +1,102 @@
+"""The worlds of an experiment: data becomes a propensity table and features, and these become environments."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bandits.environment import Environment
+from bandits.propensity_table import PropensityTable
+from envs import BernoulliBandit, SimulatedUsers
+from experiments.audience import Audience, arrivals, late_rounds
+from experiments.config import BernoulliData, ExperimentConfig, TableData
+from experiments.progress import Reporter
+from experiments.run_folder import RunFolder
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class World:
+    """A kind of world that policies play in.
+
+    Attributes:
+        kind: `model` (what the reward model believes), `true` (planted), `observed` (rates of the log) or `given`.
+        key: Everything that determines it, as JSON values: it enters the hash of every cell.
+        make: From the number of replications `N` to an environment.
+        late_items: Pairs of an item's id (or text) and the round that it arrives in.
+    """
+
+    kind: str
+    key: dict[str, Any]
+    make: Callable[[int], Environment]
+    late_items: tuple[tuple[str, int], ...] = ()
+
+
+def prepare_worlds(config: ExperimentConfig, run: RunFolder, reporter: Reporter) -> list[World]:
+    """Everything up to the environments; the first world is the one that the report is about.
+
+    Args:
+        config: The experiment.
+        run: Where tables and the reward model's metrics are kept.
+        reporter: Who tells the progress.
+
+    Raises:
+        FileNotFoundError: When the data are not there.
+        ValueError: When they cannot be used.
+    """
+    data = config.data
+    if isinstance(data, BernoulliData):
+        return [_bernoulli(data)]
+    if isinstance(data, TableData):
+        tables, audience = {"given": PropensityTable.load(Path(data.path))}, Audience(late_items=late_rounds(config))
+        run.save_table("given", tables["given"])
+    else:
+        from experiments.learned_worlds import prepare_learned_worlds
+
+        tables, audience = prepare_learned_worlds(config, run, reporter)
+    return [_table_world(config, kind, table, audience) for kind, table in tables.items()]
+
+
+def _table_world(config: ExperimentConfig, kind: str, table: PropensityTable, audience: Audience) -> World:
+    available_from = arrivals(table, audience.late_items)
+    settings: dict[str, Any] = {
+        "user_features": audience.user_features,
+        "arm_features": audience.arm_features,
+        "weights": audience.weights,
+        "available_from": available_from,
+    }
+
+    def make(num_envs: int) -> Environment:
+        return SimulatedUsers(table, num_envs=num_envs, visitors_per_day=config.world.visitors_per_day, **settings)
+
+    key = {
+        "environment": "SimulatedUsers",
+        "table": table.content_hash,
+        "visitors_per_day": config.world.visitors_per_day,
+        **{name: _array_hash(value) for name, value in settings.items()},
+    }
+    return World(kind, key, make, audience.late_items)
+
+
+def _bernoulli(data: BernoulliData) -> World:
+    prior = (data.prior[0], data.prior[1]) if data.prior is not None else None
+
+    def make(num_envs: int) -> Environment:
+        return BernoulliBandit(data.means, prior=prior, num_arms=data.arms, num_envs=num_envs)
+
+    make(1)
+    return World("given", {"environment": "BernoulliBandit"} | data.model_dump(), make)
+
+
+def _array_hash(array: NDArray[Any] | None) -> str | None:
+    if array is None:
+        return None
+    header = f"{array.dtype.str} {array.shape}\0".encode()
+    return hashlib.sha256(header + np.ascontiguousarray(array).tobytes()).hexdigest()

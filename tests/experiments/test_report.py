@@ -1,0 +1,111 @@
+import re
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bandits import PropensityTable
+from experiments import runner
+from experiments.config import load_config
+from experiments.report import number
+from experiments.report_worlds import discovery, ideal_shares
+from experiments.run_folder import RunFolder
+from experiments.runner import run_experiment
+
+EVIL = "<script>alert('headline')</script> & $x_1$"
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, str]:
+    """A report about two users and three items, one of which arrives late and has a hostile text."""
+    folder = tmp_path_factory.mktemp("report")
+    p = np.array([[0.5, 0.2, 0.1], [0.3, 0.1, 0.6]])
+    texts = ("An honest headline", "报道", EVIL)
+    table = PropensityTable.single_world(p, user_texts=("reader <b>one</b>", "reader two"), item_texts=texts)
+    table.save(folder / "table")
+    (folder / "c.yaml").write_text(
+        "name: evil\ndata: {source: table, path: table}\nworld: {late_items: {item-2: 100}}\nbaseline: A <i>\n"
+        "simulation: {horizon: 200, replications: 4, snapshots: 60}\n"
+        "policies: {A <i>: {policy: ABTest, visitors: 40}, UCB1: {width: 0.1}, FixedSplit: ,\n"
+        "  split: {policy: PolicySplit, branches: {left: {policy: UCB1}, right: {policy: FixedSplit}}}}\n",
+        encoding="utf-8",
+    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="No installed font has")
+        run_experiment(load_config(folder / "c.yaml"), folder / "run", threads=1)
+    run = RunFolder.open(folder / "run")
+    return run, run.report_file.read_text(encoding="utf-8")
+
+
+def test_every_text_is_escaped(report: tuple[RunFolder, str]) -> None:
+    _, html = report
+    assert "<script" not in html
+    assert "&lt;script&gt;alert(&#39;headline&#39;)&lt;/script&gt;" in html
+    assert "reader &lt;b&gt;one&lt;/b&gt;" in html
+    assert "A &lt;i&gt;" in html
+    assert "<i>" not in html
+
+
+def test_the_report_is_one_file(report: tuple[RunFolder, str]) -> None:
+    _, html = report
+    assert not re.findall(r'(?:src|href)="(?!data:image/svg)', html)
+    assert "报道" in html
+
+
+def test_the_first_paragraph_comes_first(report: tuple[RunFolder, str]) -> None:
+    _, html = report
+    body = html[html.index("<body>") :]
+    first = re.findall(r"<p[^>]*>(.*?)</p>", body, flags=re.DOTALL)[1]
+    assert re.search(r"won|Nothing is certain|No policy", first)
+
+
+def test_the_rule_of_the_test_is_stated(report: tuple[RunFolder, str]) -> None:
+    _, html = report
+    assert "It splits the first 40 visitors at random" in html
+    assert "the control, arm 0 (“An honest headline”)" in html
+    assert "If there is none, the control is kept." in html
+
+
+def test_the_late_arrival_is_followed(report: tuple[RunFolder, str]) -> None:
+    _, html = report
+    assert "can be shown from round 100 on" in html
+    assert "50.0 % of the visits" in html
+
+
+def test_branches_of_a_split_are_shown(report: tuple[RunFolder, str]) -> None:
+    run, html = report
+    traces = run.read("traces")
+    last = traces[(traces["policy"] == "split") & (traces["round"] == 200)]
+    assert (last["record.visits[left]"] + last["record.visits[right]"] == 200).all()
+    assert "Inside the splits" in html
+    assert f'<td>left</td><td class="n">{number(last["record.visits[left]"].mean())}</td>' in html
+
+
+def test_discovery_ignores_a_burst_that_passes() -> None:
+    rounds = np.array([10, 20, 30, 40])
+    burst = np.array([[10, 0], [12, 8], [22, 8], [32, 8]])
+    assert discovery(rounds, burst, 1, 10, 0.25) == (None, 0.8, 0.0)
+    found = np.array([[10, 0], [20, 0], [24, 6], [28, 12]])
+    assert discovery(rounds, found, 1, 10, 0.25) == (20, 0.6, 0.6)
+
+
+def test_nothing_is_found_before_it_arrives() -> None:
+    assert discovery(np.array([10, 20]), np.array([[10, 0], [20, 0]]), 1, 20, 0.5) == (None, 0.0, 0.0)
+
+
+def test_ideal_shares_follow_the_visits() -> None:
+    p = np.array([[0.5, 0.2], [0.1, 0.3], [0.2, 0.4]])
+    assert ideal_shares(p, np.array([0.5, 0.3, 0.2])).tolist() == pytest.approx([0.5, 0.5])
+
+
+def test_a_report_of_an_unfinished_run_is_refused(tmp_path: Path, small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "simulate", _interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run_experiment(load_config(small), tmp_path / "run")
+    with pytest.raises(FileNotFoundError, match=r"is not finished: it has no traces\.parquet"):
+        RunFolder.open(tmp_path / "run")
+
+
+def _interrupt(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt

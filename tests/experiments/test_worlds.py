@@ -1,0 +1,81 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bandits import PropensityTable
+from experiments.audience import arrivals
+from experiments.config import ExperimentConfig, load_config
+from experiments.plan import plan_cells
+from experiments.progress import Reporter
+from experiments.provenance import sources_hash
+from experiments.run_folder import RunFolder
+from experiments.worlds import prepare_worlds
+
+P = np.array([[0.1, 0.2, 0.3], [0.3, 0.2, 0.1]])
+TABLE = PropensityTable.single_world(P, item_texts=("one", "two", "three"))
+
+
+def test_items_arrive_by_id_or_text() -> None:
+    rounds = arrivals(TABLE, (("item-1", 50), ("three", 70)))
+    assert rounds is not None
+    assert rounds.tolist() == [[0, 50, 70]]
+    assert arrivals(TABLE, ()) is None
+
+
+def test_an_unknown_late_item_is_named_with_the_nearest() -> None:
+    with pytest.raises(ValueError, match=r"`world\.late_items` must name items\. Got `itm-1`\. Did you mean `item-1`"):
+        arrivals(TABLE, (("itm-1", 50),))
+
+
+def config_of(folder: Path, *overrides: str) -> ExperimentConfig:
+    TABLE.save(folder / "table")
+    (folder / "c.yaml").write_text(
+        "name: t\ndata: {source: table, path: table}\nsimulation: {horizon: 100, replications: 3}\n"
+        "baseline: ABTest\npolicies: {ABTest: {visitors: 20}, UCB1: }\n"
+    )
+    return load_config(folder / "c.yaml", overrides).config
+
+
+def test_worlds_differ_where_their_settings_do(tmp_path: Path) -> None:
+    def key(*overrides: str) -> object:
+        (world,) = prepare_worlds(config_of(tmp_path, *overrides), RunFolder(tmp_path / "run"), Reporter())
+        return world.key
+
+    assert key() == key()
+    assert key() != key("world.late_items.item-2=0.5")
+    assert key("world.late_items.item-2=0.5") == key("world.late_items.item-2=50")
+    assert key() != key("world.visitors_per_day=5")
+
+
+def test_a_damaged_table_is_refused(tmp_path: Path) -> None:
+    config = config_of(tmp_path)
+    np.save(tmp_path / "table" / "p.npy", TABLE.p + 0.01)
+    with pytest.raises(ValueError, match=r"damaged"):
+        prepare_worlds(config, RunFolder(tmp_path / "run"), Reporter())
+
+
+def test_the_plan_has_every_policy_in_every_world_and_the_tests_of_other_lengths(tmp_path: Path) -> None:
+    config = config_of(tmp_path, "simulation.test_lengths=[5, 10]", "simulation.chunk=2")
+    plan = plan_cells(config, {"model": {"a": 1}, "true": {"a": 2}}, lambda policy: "source")
+    whole = [(p.label, p.kind, p.cell.first_replication, p.cell.replications) for p in plan if p.test_length is None]
+    expected = [
+        (label, kind, *chunk)
+        for kind in ("model", "true")
+        for label in ("ABTest", "UCB1")
+        for chunk in ((0, 2), (2, 1))
+    ]
+    assert whole == expected
+    lengths = [(p.test_length, p.cell.policy["visitors"], p.kind) for p in plan if p.test_length is not None]
+    assert lengths == [(n, n, "model") for n in (5, 5, 10, 10)]
+    assert len({p.cell.key for p in plan}) == len(plan)
+
+
+def test_the_hash_of_sources_sees_the_content_of_own_files(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("a = 1\n")
+    before = sources_hash([file])
+    assert before == sources_hash([file])
+    file.write_text("a = 2\n")
+    assert before != sources_hash([file])
+    assert before != sources_hash()
