@@ -109,3 +109,24 @@ def snapshot_rounds(horizon: int, snapshots: int) -> IntArray:
     points = np.unique(np.rint(np.geomspace(1, horizon, max(snapshots, 2))).astype(np.int64))
     points[-1] = horizon
     return points
+
+
+def given_rounds(rounds: Sequence[int], horizon: int) -> IntArray:
+    """The rounds of snapshots that somebody chose, checked.
+
+    Raises:
+        ValueError: When they are not increasing integers from 1 or more up to `horizon`.
+    """
+    points = np.asarray(rounds)
+    if (
+        points.ndim != 1
+        or points.dtype.kind not in "iu"
+        or len(points) == 0
+        or points[0] < 1
+        or points[-1] != horizon
+        or np.any(np.diff(points) <= 0)
+    ):
+        raise ValueError(
+            f"`snapshots` must be increasing rounds from 1 or more up to the horizon {horizon}. Got {rounds}."
+        )
+    return points.astype(np.int64)

@@ -33,7 +33,7 @@ class Cell:
         first_replication: Number of the first replication.
         replications: How many there are.
         horizon: Rounds.
-        snapshots: Points of each curve.
+        snapshots: Rounds after which curves have a point.
         sources: Hash of the source code that takes part.
     """
 
@@ -43,7 +43,7 @@ class Cell:
     first_replication: int
     replications: int
     horizon: int
-    snapshots: int
+    snapshots: tuple[int, ...]
     sources: str
 
     @property

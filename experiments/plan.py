@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from bandits.trace import snapshot_rounds
 from experiments.cells import Cell
 from experiments.config import ExperimentConfig
 from experiments.policy_specs import Resolved
@@ -14,7 +15,10 @@ _SHARES_OF_HORIZON = (0.01, 0.02, 0.04, 0.08, 0.15, 0.25, 0.4, 0.6, 0.8)
 
 
 def plan_cells(
-    config: ExperimentConfig, worlds: Mapping[str, Mapping[str, Any]], sources: Callable[[Resolved], str]
+    config: ExperimentConfig,
+    worlds: Mapping[str, Mapping[str, Any]],
+    sources: Callable[[Resolved], str],
+    arrivals: Sequence[int] = (),
 ) -> list[PlannedCell]:
     """All cells of an experiment: every policy in every kind of world, then the A/B test at other lengths.
 
@@ -22,18 +26,20 @@ def plan_cells(
         config: The experiment.
         worlds: Kinds of world and what determines each; the first is the one that the report is about.
         sources: Hash of the source code behind a policy.
+        arrivals: Rounds in which late items arrive.
     """
+    points = snapshots(config, arrivals)
     plan = [
         PlannedCell(label, kind, cell)
         for kind, world in worlds.items()
         for label, policy in config.policies.items()
-        for cell in _chunks(config, policy, world, sources(policy))
+        for cell in _chunks(config, policy, world, sources(policy), points)
     ]
     kind, world = next(iter(worlds.items()))
     return plan + [
         PlannedCell(config.baseline, kind, cell, length)
         for length, policy in other_lengths(config).items()
-        for cell in _chunks(config, policy, world, sources(policy))
+        for cell in _chunks(config, policy, world, sources(policy), points)
     ]
 
 
@@ -49,7 +55,24 @@ def other_lengths(config: ExperimentConfig) -> dict[int, Resolved]:
     return {n: baseline | {"visitors": n, "baseline": None, "minimum_effect": None} for n in lengths}
 
 
-def _chunks(config: ExperimentConfig, policy: Resolved, world: Mapping[str, Any], sources: str) -> list[Cell]:
+def snapshots(config: ExperimentConfig, arrivals: Sequence[int] = ()) -> tuple[int, ...]:
+    """Rounds after which curves have a point: spaced geometrically, from the start and anew from each late arrival.
+
+    >>> from experiments.config import load_config
+    >>> snapshots(load_config("bernoulli", ["simulation.horizon=1000", "simulation.snapshots=4"]).config, [500])
+    (1, 10, 100, 500, 501, 508, 563, 1000)
+    """
+    horizon, count = config.simulation.horizon, config.simulation.snapshots
+    points = set(snapshot_rounds(horizon, count).tolist())
+    for start in arrivals:
+        if 0 < start < horizon:
+            points |= {start, *(start + snapshot_rounds(horizon - start, count)).tolist()}
+    return tuple(sorted(points))
+
+
+def _chunks(
+    config: ExperimentConfig, policy: Resolved, world: Mapping[str, Any], sources: str, points: tuple[int, ...]
+) -> list[Cell]:
     simulation = config.simulation
     return [
         Cell(
@@ -59,7 +82,7 @@ def _chunks(config: ExperimentConfig, policy: Resolved, world: Mapping[str, Any]
             first_replication=first,
             replications=min(simulation.chunk, simulation.replications - first),
             horizon=simulation.horizon,
-            snapshots=simulation.snapshots,
+            snapshots=points,
             sources=sources,
         )
         for first in range(0, simulation.replications, simulation.chunk)

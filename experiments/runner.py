@@ -58,7 +58,8 @@ def run_experiment(
     def sources(policy: Resolved) -> str:
         return sources_of(frozenset(user_sources(policy, loaded.folder)))
 
-    plan = plan_cells(config, {kind: world.key for kind, world in worlds.items()}, sources)
+    arrivals = [start for _, start in next(iter(worlds.values())).late_items]
+    plan = plan_cells(config, {kind: world.key for kind, world in worlds.items()}, sources, arrivals)
     with reporter.stage("Simulating"):
         computed = _compute(plan, loaded, run, worlds, threads, reporter)
     with reporter.stage("Summing up"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
+from collections.abc import Sequence
 from typing import Literal
 
 from bandits.core import Policy
@@ -12,7 +13,7 @@ from bandits.engine.lockstep import play_in_lockstep
 from bandits.environment import CompiledEnvironment, Environment
 from bandits.kernel_policy import KernelPolicy
 from bandits.scalar_policy import PerReplication, ScalarPolicy
-from bandits.trace import Trace, snapshot_rounds
+from bandits.trace import Trace, given_rounds, snapshot_rounds
 
 Engine = Literal["auto", "fused", "lockstep", "python"]
 
@@ -26,7 +27,7 @@ def simulate(
     first_replication: int = 0,
     engine: Engine = "auto",
     threads: int | None = None,
-    snapshots: int = 200,
+    snapshots: int | Sequence[int] = 200,
 ) -> Trace:
     """Let a policy play an environment, and keep score.
 
@@ -44,7 +45,8 @@ def simulate(
             side by side through Gymnasium's interface, for any policy; `python` interprets the kernels, slowly, for
             checking; `auto` is the fastest that works. All give the same trace for a kernel policy.
         threads: Number of threads of the `fused` engine; all available cores by default. It changes no result.
-        snapshots: About how many snapshots to keep, spaced geometrically, the last at the horizon; at least 2.
+        snapshots: About how many snapshots to keep, at least 2, spaced geometrically with the last at the horizon; or
+            the rounds themselves, increasing up to the horizon.
 
     Returns:
         The trace of `env.num_envs` replications.
@@ -58,7 +60,7 @@ def simulate(
         ("seed", seed, 0),
         ("first_replication", first_replication, 0),
         ("threads", 1 if threads is None else threads, 1),
-        ("snapshots", snapshots, 2),
+        ("snapshots", 2 if isinstance(snapshots, Sequence) else snapshots, 2),
     ):
         if operator.index(value) < low:
             raise ValueError(f"`{name}` must be at least {low}. Got {value}.")
@@ -66,7 +68,9 @@ def simulate(
         raise ValueError(f"`seed` must be below 2**63. Got {seed}.")
     if engine not in ("auto", "fused", "lockstep", "python"):
         raise ValueError(f"`engine` must be auto, fused, lockstep or python. Got {engine!r}.")
-    rounds = snapshot_rounds(horizon, snapshots)
+    rounds = (
+        given_rounds(snapshots, horizon) if isinstance(snapshots, Sequence) else snapshot_rounds(horizon, snapshots)
+    )
     if isinstance(policy, KernelPolicy) and isinstance(env, CompiledEnvironment):
         if engine == "python":
             return play_in_python(env, policy, rounds, seed, first_replication)

@@ -59,8 +59,8 @@ class Problems:
 
     def counts(self, frame: pd.DataFrame) -> tuple[pd.Series[int], pd.Series[int]]:
         """Impressions and clicks as integers; clicks must not exceed impressions."""
-        impressions, clicks = (self._count(frame, column) for column in ("impressions", "clicks"))
-        above = clicks > impressions
+        (impressions, shown), (clicks, clicked) = (self._count(frame, column) for column in ("impressions", "clicks"))
+        above = (clicks > impressions) & shown & clicked
         self._rows(
             above, "`clicks` must not exceed `impressions`", clicks.astype("str") + " of " + impressions.astype("str")
         )
@@ -93,12 +93,13 @@ class Problems:
         if len(distinct) == 1:
             self.found.append(f"`item_text` must hold at least two different texts (arms). Got only {distinct[0]!r}.")
 
-    def _count(self, frame: pd.DataFrame, column: str) -> pd.Series[int]:
+    def _count(self, frame: pd.DataFrame, column: str) -> tuple[pd.Series[int], pd.Series[bool]]:
+        """The column as integers, 0 where it holds none, and where it holds one."""
         given = frame[column]
         numbers = pd.to_numeric(given, errors="coerce").astype(np.float64)
         bad = ~numbers.between(0, _LARGEST_COUNT) | (numbers != np.floor(numbers))
         self._rows(bad, f"`{column}` must be a whole number, 0 or more", given)
-        return numbers.where(~bad, 0).astype(np.int64)
+        return numbers.where(~bad, 0).astype(np.int64), ~bad
 
     def require(self, good: pd.Series[bool], requirement: str, values: pd.Series[str]) -> None:
         """Every row must satisfy the requirement."""

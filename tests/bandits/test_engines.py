@@ -91,6 +91,13 @@ def test_threads_and_chunks_change_nothing(policy):
     assert_same(whole, Trace.concat(chunks))
 
 
+def test_snapshots_may_be_chosen():
+    all_rounds = simulate(users(3), UCB1(), horizon=40, seed=3, snapshots=range(1, 41))
+    some = simulate(users(3), UCB1(), horizon=40, seed=3, snapshots=[7, 39, 40])
+    np.testing.assert_array_equal(some.regret, all_rounds.regret[[6, 38, 39]])
+    np.testing.assert_array_equal(some.traffic, all_rounds.traffic[[6, 38, 39]])
+
+
 def test_streams_tell_copies_apart():
     env = BernoulliBandit([0.4, 0.5], num_envs=5)
     other = BetaThompson()
@@ -190,6 +197,9 @@ def test_batched_policies_and_foreign_environments_run_in_lockstep():
         ({"seed": -1}, "`seed` must be at least 0. Got -1."),
         ({"seed": 2**63}, "`seed` must be below"),
         ({"threads": 0}, "`threads` must be at least 1. Got 0."),
+        ({"snapshots": [3, 2, 10]}, "`snapshots` must be increasing rounds"),
+        ({"snapshots": [1, 9]}, "up to the horizon 10"),
+        ({"snapshots": [0, 10]}, "from 1 or more"),
         ({"snapshots": 1}, "`snapshots` must be at least 2. Got 1."),
         ({"first_replication": -2}, "`first_replication` must be at least 0. Got -2."),
         ({"engine": "gpu"}, "`engine` must be auto, fused, lockstep or python. Got 'gpu'."),

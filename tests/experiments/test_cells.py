@@ -16,7 +16,7 @@ CELL = Cell(
     first_replication=4,
     replications=3,
     horizon=50,
-    snapshots=8,
+    snapshots=(1, 10, 50),
     sources="abc",
 )
 
@@ -24,7 +24,7 @@ CELL = Cell(
 @pytest.fixture(scope="module")
 def trace() -> Trace:
     env = BernoulliBandit([0.5, 0.3], num_envs=3)
-    return simulate(env, UCB1(), horizon=50, seed=1, first_replication=4, snapshots=8)
+    return simulate(env, UCB1(), horizon=50, seed=1, first_replication=4, snapshots=CELL.snapshots)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def trace() -> Trace:
         {"first_replication": 7},
         {"replications": 4},
         {"horizon": 51},
-        {"snapshots": 9},
+        {"snapshots": (1, 20, 50)},
         {"sources": "abd"},
     ],
 )
@@ -55,7 +55,7 @@ def test_a_cell_holds_the_trace_as_tidy_tables(tmp_path: Path, trace: Trace) -> 
     assert store.state(CELL) is CellState.GOOD
     tables = store.read(CELL)
     curves = tables.curves.set_index(["round", "replication"])
-    for c, n in [(0, 0), (3, 2), (len(trace.rounds) - 1, 1)]:
+    for c, n in [(0, 0), (1, 2), (len(trace.rounds) - 1, 1)]:
         row = curves.loc[(int(trace.rounds[c]), 4 + n)]
         assert row["regret"] == trace.regret[c, n]
         assert row["regret_fixed"] == trace.regret_fixed[c, n]
