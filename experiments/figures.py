@@ -18,7 +18,8 @@ from bandits.plots import (
     style_of,
 )
 from bandits.statistics import Interval, mean_interval
-from experiments.run_data import RunData
+from experiments.audience import arrivals
+from experiments.run_data import IntArray, RunData
 
 _MOST_NAMED = 6
 _TRAFFIC_STEPS = 80
@@ -48,16 +49,16 @@ def draw_figures(data: RunData) -> dict[str, str]:
     if len(data.summary) > 1:
         ax = plot_paired_differences(extra_clicks(data), f"extra clicks over {data.config.baseline}", styles=styles)
         save("extra_clicks", ax)
-    lengths = hindsight_lengths(data)
+    lengths, ends = hindsight_lengths(data), planned_lengths(data)
     if lengths:
-        planned = planned_length(data)
+        planned = None if ends is None else float(ends.mean())
         interval = Interval(*(np.array(values) for values in zip(*lengths.values(), strict=True)))
         best = data.summary.nlargest(1, "reward").iloc[0]
         references = {str(best["policy"]): float(best["reward"])}
         save("test_length", plot_test_length(list(lengths), interval, planned=planned, references=references))
     for name, label in REGRETS.items() if data.has_users else [("regret", REGRETS["regret_fixed"])]:
-        end = planned_length(data)
-        phases = {"A/B test": (0.0, min(end, data.config.simulation.horizon))} if end else None
+        horizon = data.config.simulation.horizon
+        phases = None if ends is None else {"A/B test": (0.0, float(ends.clip(max=horizon).mean()))}
         ax = plot_curves(data.rounds, data.curves(name), label, styles=styles, phases=phases, world=data.world)
         save(name, ax)
     if data.num_worlds == 1:
@@ -85,15 +86,31 @@ def hindsight_lengths(data: RunData) -> dict[int, Interval]:
     return {length: mean_interval(group["reward"], group["world"]) for length, group in by_length.items()}
 
 
-def planned_length(data: RunData) -> int | None:
-    """Visitors in the baseline's test; None where the baseline is no A/B test."""
+def planned_lengths(data: RunData) -> IntArray | None:
+    """Visitors in the baseline's test in each world, shape (W,); None where the baseline is no A/B test."""
     from policies import ABTest
 
     spec = data.config.policies[data.config.baseline]
     if spec["policy"] != "ABTest":
         return None
     parameters = {name: value for name, value in spec.items() if name not in ("policy", "stream")}
-    return ABTest(**parameters).length(num_arms(data))
+    test = ABTest(**parameters)
+    return np.array([test.length(int(count)) for count in tested_arms(data)])
+
+
+def tested_arms(data: RunData) -> IntArray:
+    """Number of arms that take part in the baseline's test in each world, shape (W,): those there at its start."""
+    table, weights = data.table, data.config.policies[data.config.baseline]["weights"]
+    if table is None:
+        return np.array([num_arms(data) if weights is None else np.count_nonzero(weights)])
+    there = np.arange(num_arms(data)) < table.num_items[:, np.newaxis]
+    late = arrivals(table, [(str(item), int(start)) for item, start in data.manifest["late_items"]])
+    if late is not None:
+        there &= late == 0
+    if weights is not None:
+        there &= np.asarray(weights) > 0
+    counts: IntArray = there.sum(axis=1)
+    return counts
 
 
 def num_arms(data: RunData) -> int:

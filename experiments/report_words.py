@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from bandits.statistics import paired_difference, replications_needed
-from experiments.figures import arm_names, hindsight_lengths, num_arms, planned_length
-from experiments.run_data import WORLDS, FloatArray, RunData
+from experiments.figures import arm_names, hindsight_lengths, planned_lengths, tested_arms
+from experiments.run_data import WORLDS, FloatArray, IntArray, RunData
 from experiments.verdict import Comparison, Setting, verdict
 
 
@@ -29,11 +29,11 @@ def run_verdict(data: RunData) -> str:
         needed = replications_needed(abs(best.extra), spread) if spread > 0 else None
     text = verdict(comparisons, setting, tied_with_best=_tied(data, finals, best.label), needed=needed)
     text += _in_other_worlds(data, best.label)
-    length = planned_length(data)
-    if length is not None and length >= data.config.simulation.horizon:
+    lengths = planned_lengths(data)
+    if lengths is not None and lengths.min() >= data.config.simulation.horizon:
         text += (
-            f" Mind that {baseline} had not finished when the run ended: its test takes {length:,} visitors, so it "
-            "shipped nothing, and this is a comparison with a plain split."
+            f" Mind that {baseline} had not finished when the run ended: its test takes {_range(lengths)} visitors, so "
+            "it shipped nothing, and this is a comparison with a plain split."
         )
     return text
 
@@ -90,22 +90,23 @@ def baseline_rule(data: RunData) -> str:
         given = {name: value for name, value in spec.items() if name not in ("policy", "stream") and value is not None}
         parameters = ", ".join(f"{name} = {value}" for name, value in given.items())
         return f"The baseline is the policy {spec['policy']}" + (f" with {parameters}." if parameters else ".")
-    arms, horizon = num_arms(data), data.config.simulation.horizon
-    length = planned_length(data)
-    assert length is not None
+    arms, horizon = tested_arms(data), data.config.simulation.horizon
+    lengths = planned_lengths(data)
+    assert lengths is not None
     shares = "equal shares" if spec["weights"] is None else f"shares {', '.join(f'{w:.0%}' for w in spec['weights'])}"
     control = f"arm {spec['control']}"
     if data.num_worlds == 1 and data.table is not None:
         control += f" (“{arm_names(data)[spec['control']]}”)"
     sentences = [
-        f"It splits the first {length:,} visitors at random among the arms that are there at the start, in {shares}, "
-        "and looks at no result before the last of them."
+        f"It splits the first {_range(lengths)} visitors at random among the arms that are there at the start, in "
+        f"{shares}, and looks at no result before the last of them."
     ]
     if spec["minimum_effect"] is not None:
         sentences.append(
             f"That length was computed so that a test of two groups tells a click rate of {spec['baseline']:.2%} from "
             f"one of {spec['baseline'] + spec['minimum_effect']:.2%} with power {spec['power']:.0%}, at the level "
-            f"{spec['alpha']:.3g} / {max(arms - 1, 1)} that Holm's correction begins with, for {arms} arms."
+            f"{spec['alpha']:.3g} / {_range((arms - 1).clip(min=1))} that Holm's correction begins with, for "
+            f"{_range(arms)} arms{'' if len(set(arms)) == 1 else ', as many as the world has'}."
         )
     else:
         sentences.append("That length was set in the config.")
@@ -115,7 +116,7 @@ def baseline_rule(data: RunData) -> str:
         "significantly better, the one with the highest observed click rate is shipped: it gets every later visitor. "
         "If there is none, the control is kept. Arms that arrive during or after the test take no part."
     )
-    if length >= horizon:
+    if lengths.min() >= horizon:
         sentences.append(
             f"Here the horizon of {horizon:,} visitors ends before the test does, so nothing is ever shipped."
         )
@@ -124,20 +125,31 @@ def baseline_rule(data: RunData) -> str:
     return " ".join(sentences)
 
 
+def _range(values: IntArray) -> str:
+    """One number where all are the same, else the least and the largest."""
+    low, high = int(values.min()), int(values.max())
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
 def _shipped_words(data: RunData, control: str) -> str:
     shipped = data.curves("record.shipped")[data.config.baseline][-1]
     kept = float(np.mean(shipped == data.config.policies[data.config.baseline]["control"]))
-    return f"In this run it kept {control} in {kept:.0%} of the replications and shipped another arm in {1 - kept:.0%}."
+    unfinished = float(np.mean(shipped < 0))
+    words = f"In this run it kept {control} in {kept:.0%} of the replications and shipped another arm in "
+    return words + f"{1 - kept - unfinished:.0%}" + (f"; {unfinished:.0%} did not finish." if unfinished else ".")
 
 
 def phase_words(data: RunData) -> str:
     """What the shaded stretch of the curves is."""
-    length = planned_length(data)
-    if length is None:
+    lengths = planned_lengths(data)
+    if lengths is None:
         return ""
-    if length >= data.config.simulation.horizon:
+    if lengths.min() >= data.config.simulation.horizon:
         return f"All of it is shaded: the test of {data.config.baseline} does not end."
-    return f"The shaded stretch is the test of {data.config.baseline}; afterwards it ships its decision to everybody."
+    stretch = (
+        "The shaded stretch is the test" if lengths.min() == lengths.max() else "Shaded is the mean length of the test"
+    )
+    return f"{stretch} of {data.config.baseline}; afterwards it ships its decision to everybody."
 
 
 def hindsight_words(data: RunData) -> str:
