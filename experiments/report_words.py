@@ -133,10 +133,10 @@ def _range(values: IntArray) -> str:
 
 def _shipped_words(data: RunData, control: str) -> str:
     shipped = data.curves("record.shipped")[data.config.baseline][-1]
-    kept = float(np.mean(shipped == data.config.policies[data.config.baseline]["control"]))
-    unfinished = float(np.mean(shipped < 0))
-    words = f"In this run it kept {control} in {kept:.0%} of the replications and shipped another arm in "
-    return words + f"{1 - kept - unfinished:.0%}" + (f"; {unfinished:.0%} did not finish." if unfinished else ".")
+    kept = int(np.sum(shipped == data.config.policies[data.config.baseline]["control"]))
+    unfinished = int(np.sum(shipped < 0))
+    words = f"In this run it kept {control} in {kept} of {len(shipped)} replications and shipped another arm in "
+    return words + f"{len(shipped) - kept - unfinished}" + (f"; {unfinished} did not finish." if unfinished else ".")
 
 
 def phase_words(data: RunData) -> str:
