@@ -6,9 +6,9 @@ import scipy.stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportions_ztest, samplesize_proportions_2indep_onetail
 
-from bandits import Context, Feedback, Problem, RandomStreams, simulate
+from bandits import Context, Feedback, Problem, PropensityTable, RandomStreams, simulate
 from bandits.environment import context_of
-from envs import BernoulliBandit
+from envs import BernoulliBandit, SimulatedUsers
 from policies import UCB1, ABTest, BetaThompson, EpsilonGreedy, FixedSplit, LinUCB, PolicySplit
 
 K, D, E = 4, 3, 2
@@ -287,3 +287,18 @@ def test_ab_test_length_follows_the_arms_that_take_part():
     log.available[:, 3] = False
     shipped = [t for t, _ in log.play() if policy.record()["shipped"][0] >= 0]
     assert shipped[0] == policy.length(3) != policy.length(4)
+
+
+def test_product_linucb_knows_an_arm_that_it_has_never_seen():
+    """Two kinds of arms, told by one feature: a late arm of the better kind is shown at once."""
+    policy = LinUCB(alpha=0.01, features="product", user_components=0, arm_components=1)
+    rates, kind = np.array([[0.1, 0.1, 0.5, 0.5]]), np.array([[0.0], [0.0], [1.0], [1.0]])
+    env = SimulatedUsers(
+        PropensityTable.single_world(rates), num_envs=100, arm_features=kind, available_from=[0, 0, 0, 300]
+    )
+    trace = simulate(env, policy, horizon=400, seed=1, snapshots=[300, 320, 400])
+    late = trace.traffic[:, 3] / (100 * np.array([1, 20, 100]))
+    assert late[0] == 0
+    assert late[1] > 0.4  # the tie of the two good arms is broken at random until they differ
+    disjoint = simulate(env, LinUCB(alpha=0.01), horizon=320, seed=1, snapshots=[300, 320])
+    assert disjoint.traffic[-1, 3] < trace.traffic[1, 3] / 2  # a model of its own has to begin with no clicks at all
