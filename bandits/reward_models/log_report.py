@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import brentq
-from scipy.special import ndtr, ndtri
 from tokenizers import Tokenizer
 
 from bandits.reward_models.click_log import ClickLog
 from bandits.reward_models.weights import MINI_LM, resolve_weights
+from bandits.statistics import minimum_detectable_effect
 
 FEW_CLICKS = 30  # a click rate from fewer clicks has a relative standard error above 18 percent
 MAX_UNKNOWN_SHARE = 0.05
@@ -58,7 +57,8 @@ class LogReport:
         arms: Number of arms: items, or items inside a contrast.
         arms_per_choice: Arms among which an A/B test would split traffic.
         impressions_per_day: Traffic; None when neither known nor given.
-        detectable: Smallest absolute difference in click rate found with 80 percent power at 5 percent, by duration.
+        detectable: Smallest absolute difference in click rate found with 80 percent power at 5 percent, by duration; nan
+            where even a rate of 1 would go unnoticed.
         answers: Which of the product's answers the log supports.
         warnings: What to look at first.
     """
@@ -106,15 +106,17 @@ class LogReport:
             "",
             self._traffic(),
         ]
-        lines += [
-            f"  {duration:<24} {d:.3%} absolute, {d / self.click_rate:.1%} relative"
-            for duration, d in self.detectable.items()
-        ]
+        lines += [f"  {duration:<24} {self._effect(d)}" for duration, d in self.detectable.items()]
         lines += ["", "What this log can answer:"]
         lines += [f"  {'yes' if a.supported else 'no ':<4} {a.question}: {a.reason}" for a in self.answers]
         if self.warnings:
             lines += ["", "Look at this first:", *(f"  ! {warning}" for warning in self.warnings)]
         return "\n".join(lines)
+
+    def _effect(self, difference: float) -> str:
+        if np.isnan(difference):
+            return "none: even a click rate of 100% would go unnoticed"
+        return f"{difference:.3%} absolute, {difference / self.click_rate:.1%} relative"
 
     def _unknown(self) -> str:
         if self.unknown_share is None:
@@ -186,34 +188,6 @@ def check_log(log: ClickLog, *, weights: str = MINI_LM, impressions_per_day: flo
     return LogReport(**{**vars(report), "warnings": _warnings(report)})
 
 
-def smallest_effect(rate: float, per_arm: float, *, power: float = 0.8, level: float = 0.05) -> float:
-    """Smallest increase of a click rate that a two-sided two-proportion z test finds with the given power.
-
-    Args:
-        rate: Click rate of the control, in (0, 1).
-        per_arm: Impressions of each of the two arms.
-        power: Chance to find it.
-        level: Chance of a false alarm.
-
-    Returns:
-        The absolute increase; infinity when even a rate of 1 would be missed.
-
-    >>> round(smallest_effect(0.05, 10_000), 4)
-    0.009
-    """
-    critical = ndtri(1 - level / 2)
-
-    def missing(increase: float) -> float:
-        other = rate + increase
-        pooled = (rate + other) / 2
-        null = np.sqrt(2 * pooled * (1 - pooled) / per_arm)
-        real = np.sqrt((rate * (1 - rate) + other * (1 - other)) / per_arm)
-        return float(ndtr((increase - critical * null) / real) - power)
-
-    largest = (1 - rate) * (1 - 1e-9)
-    return float(brentq(missing, 1e-12, largest)) if missing(largest) > 0 else float("inf")
-
-
 def scripts(texts: Sequence[str]) -> dict[str, float]:
     """Share of letters by script (the first word of their Unicode names), largest first.
 
@@ -260,8 +234,8 @@ def _detectable(rate: float, impressions: int, per_day: float | None, arms: int)
     if not 0 < rate < 1:
         return {}
     if per_day is None:
-        return {"the log's impressions": smallest_effect(rate, impressions / arms)}
-    return {f"{days} days": smallest_effect(rate, per_day * days / arms) for days in _TEST_DAYS}
+        return {"the log's impressions": minimum_detectable_effect(rate, impressions / arms)}
+    return {f"{days} days": minimum_detectable_effect(rate, per_day * days / arms) for days in _TEST_DAYS}
 
 
 def _answers(

@@ -11,12 +11,11 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtr, xlogy
+from scipy.special import xlogy
 from sklearn.metrics import roc_auc_score
 
 from bandits.reward_models.within_test import FloatArray, IntArray
-
-_Z95 = 1.959963984540054
+from bandits.statistics import proportion_interval, two_proportion_test
 
 
 def log_loss(p: FloatArray, impressions: FloatArray, clicks: FloatArray) -> float:
@@ -75,8 +74,8 @@ def reliability(p: FloatArray, impressions: FloatArray, clicks: FloatArray, *, b
     total = frame.groupby(np.floor(place * bins)).sum()
     found = []
     for n, c, e in total.itertuples(index=False):
-        center, half = _wilson(c / n, n)
-        found.append(ReliabilityBin(e / n, c / n, center - half, center + half, n))
+        rate, low, high = proportion_interval(c, n)
+        found.append(ReliabilityBin(e / n, float(rate), float(low), float(high), n))
     return found
 
 
@@ -128,9 +127,7 @@ def pairwise_accuracy(
     differs = rate[a] != rate[b]
     a, b = a[differs], b[differs]
     right = 0.5 + 0.5 * np.sign(scores[a] - scores[b]) * np.sign(rate[a] - rate[b])
-    pooled = (clicks[a] + clicks[b]) / (impressions[a] + impressions[b])
-    error = np.sqrt(pooled * (1 - pooled) * (1 / impressions[a] + 1 / impressions[b]))
-    significant = 2 * ndtr(-np.abs(rate[a] - rate[b]) / error) < 0.05
+    significant = two_proportion_test(clicks[a], impressions[a], clicks[b], impressions[b]).p_value < 0.05
     return PairwiseAccuracy(_mean(right), len(right), _mean(right[significant]), int(significant.sum()))
 
 
@@ -154,14 +151,6 @@ def summary(
 def bins_as_dicts(bins: list[ReliabilityBin]) -> list[dict[str, float]]:
     """Reliability bins as plain values."""
     return [asdict(b) for b in bins]
-
-
-def _wilson(rate: float, n: float) -> tuple[float, float]:
-    """Center and half width of the 95 percent Wilson interval."""
-    shrink = 1 + _Z95**2 / n
-    center = (rate + _Z95**2 / (2 * n)) / shrink
-    half = _Z95 * np.sqrt(rate * (1 - rate) / n + _Z95**2 / (4 * n**2)) / shrink
-    return center, float(half)
 
 
 def _mean(values: FloatArray) -> float | None:

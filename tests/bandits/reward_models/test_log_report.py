@@ -6,37 +6,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
-from statsmodels.stats.power import NormalIndPower
-from statsmodels.stats.proportion import proportion_effectsize
 
 from bandits.reward_models import check_log, click_log_from_frame, read_click_log
-from bandits.reward_models.log_report import scripts, smallest_effect
+from bandits.reward_models.log_report import scripts
+from bandits.statistics import minimum_detectable_effect
 
 
-@pytest.mark.parametrize(("rate", "per_arm"), [(0.015, 20_000), (0.05, 3_000), (0.4, 500)])
-def test_smallest_effect_has_80_percent_power(rate: float, per_arm: int) -> None:
-    effect = smallest_effect(rate, per_arm)
-    arcsine = proportion_effectsize(rate + effect, rate)  # another approximation, hence the tolerance
-    power = NormalIndPower().power(arcsine, per_arm, alpha=0.05)
-    assert power == pytest.approx(0.8, abs=0.01)
-
-
-@pytest.mark.statistics
-def test_smallest_effect_is_found_four_times_in_five() -> None:
-    random = np.random.default_rng(6)
-    rate, n = 0.05, 4_000
-    other = rate + smallest_effect(rate, n)
-    a, b = random.binomial(n, rate, 20_000) / n, random.binomial(n, other, 20_000) / n
-    pooled = (a + b) / 2
-    found = np.abs(b - a) > 1.959964 * np.sqrt(2 * pooled * (1 - pooled) / n)
-    assert found.mean() == pytest.approx(0.8, abs=0.02)
-
-
-def test_hopeless_traffic_gives_infinity() -> None:
-    assert smallest_effect(0.5, 3) == float("inf")
+def test_hopeless_traffic_is_said_to_be_hopeless(pairs_frame: pd.DataFrame) -> None:
+    text = check_log(click_log_from_frame(pairs_frame), weights="tiny", impressions_per_day=1.0).to_text()
+    assert "7 days                   none: even a click rate of 100% would go unnoticed" in text
 
 
 def test_scripts_are_counted_by_letters() -> None:
@@ -54,7 +34,7 @@ def test_report_counts_what_is_in_the_log(pairs_frame: pd.DataFrame) -> None:
     assert report.facts["identical rows"] == report.facts["repeated pairs"] == 2
     assert report.impressions_per_day == pytest.approx(302 * 400 / 38)
     assert report.detectable["7 days"] == pytest.approx(
-        smallest_effect(report.click_rate, report.impressions_per_day * 7 / 5)
+        minimum_detectable_effect(report.click_rate, report.impressions_per_day * 7 / 5)
     )
     assert [a.supported for a in report.answers] == [True, True, True, True, False, True, False]
     assert any("repeat another row" in warning for warning in report.warnings)
