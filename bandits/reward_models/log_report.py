@@ -57,8 +57,8 @@ class LogReport:
         arms: Number of arms: items, or items inside a contrast.
         arms_per_choice: Arms among which an A/B test would split traffic.
         impressions_per_day: Traffic; None when neither known nor given.
-        detectable: Smallest absolute difference in click rate found with 80 percent power at 5 percent, by duration; nan
-            where even a rate of 1 would go unnoticed.
+        detectable: Smallest absolute difference in click rate found with 80 percent power at 5 percent, by duration;
+            nan where even a rate of 1 would go unnoticed.
         answers: Which of the product's answers the log supports.
         warnings: What to look at first.
     """
