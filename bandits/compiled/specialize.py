@@ -172,7 +172,7 @@ def _instantiate(text: str, path: Path, hooks: dict[str, Hook]) -> types.ModuleT
 def _prepared_folder(text: str, sources: _Sources) -> Path | None:
     """The folder for this compilation, holding a copy of the loop; None when nothing can be cached."""
     if sources.obstacle:
-        _LOG.info("Compiling without a cache: %s.", sources.obstacle)
+        _say_once(f"Compiling without a cache, anew in every process: {sources.obstacle}.")
         return None
     digest = hashlib.sha256(text.encode())
     for path in sorted(sources.files):
@@ -195,6 +195,11 @@ def _prepared_folder(text: str, sources: _Sources) -> Path | None:
         _LOG.warning("Compiled loops cannot be kept in %s (%s): compiling anew in every process.", folder, error)
         return None
     return folder
+
+
+@lru_cache(maxsize=128)
+def _say_once(message: str) -> None:
+    _LOG.warning(message)
 
 
 class _Sources:
