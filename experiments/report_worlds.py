@@ -10,6 +10,7 @@ from bandits.propensity_table import PropensityTable
 from experiments.run_data import FloatArray, IntArray, RunData
 
 _TOP = 3
+_LEAST_VISITS = 1000  # a share of them has a standard error of at most 1.6 points
 _SAMPLE_TESTS = 5
 
 
@@ -52,7 +53,7 @@ def late_section(data: RunData) -> list[dict[str, Any]]:
         ideal = float(ideal_shares(table.p[0].astype(np.float64), data.weights)[arm])
         rows: list[dict[str, Any]] = []
         for label, pulls in data.traffic.items():
-            found, highest, final = discovery(data.rounds, pulls, arm, start, ideal / 2)
+            found, highest, final = discovery(data.rounds, pulls, arm, start, ideal / 2, least=_LEAST_VISITS)
             rows.append({"policy": label, "found": found, "highest": highest, "final": final})
         rows.sort(key=lambda row: (row["found"] is None, row["found"] or 0, -row["final"]))
         text = str(table.item_texts[0, arm] or table.item_ids[0, arm])
@@ -62,11 +63,12 @@ def late_section(data: RunData) -> list[dict[str, Any]]:
 
 
 def discovery(
-    rounds: IntArray, pulls: IntArray, arm: int, start: int, threshold: float
+    rounds: IntArray, pulls: IntArray, arm: int, start: int, threshold: float, *, least: int = 1
 ) -> tuple[int | None, float, float]:
     """From when on a late arm's share of the traffic stays at or above a threshold, and how high it gets.
 
     Shares are of the traffic between one snapshot and the next, so a burst of exploration that ends is no discovery.
+    Short stretches are joined until they hold `least` visits, because shares of a few visits are chance.
 
     Args:
         rounds: Snapshots, shape (C,).
@@ -74,6 +76,7 @@ def discovery(
         arm: The arm.
         start: Round of its arrival.
         threshold: Share to reach, above 0.
+        least: Visits, over all replications, that a stretch must hold.
 
     Returns:
         Rounds from the arrival to the end of the first of the stretches that all reach it, None where the last does
@@ -82,15 +85,18 @@ def discovery(
     >>> discovery(np.array([10, 20, 30]), np.array([[10, 0], [18, 2], [20, 10]]), 1, 10, 0.5)
     (20, 0.8, 0.8)
     """
-    steps = np.diff(pulls, axis=0, prepend=0)
-    shares = steps[:, arm] / steps.sum(axis=1)
-    first = int(np.searchsorted(rounds, start)) + 1  # the first stretch that begins after the arrival
-    if first >= len(rounds):
+    visits = pulls.sum(axis=1)
+    edges = [int(np.searchsorted(rounds, start))]  # the first snapshot after the arrival
+    for snapshot in range(edges[0] + 1, len(rounds)):
+        if visits[snapshot] - visits[edges[-1]] >= least:
+            edges.append(snapshot)
+    if len(edges) < 2:
         return None, 0.0, 0.0
-    below = np.flatnonzero(shares[first:] < threshold)
-    begin = first + (int(below[-1]) + 1 if len(below) else 0)
-    found = int(rounds[begin]) - start if threshold > 0 and begin < len(rounds) else None
-    return found, float(shares[first:].max()), float(shares[-1])
+    shares = np.diff(pulls[edges, arm]) / np.diff(visits[edges])
+    below = np.flatnonzero(shares < threshold)
+    begin = int(below[-1]) + 1 if len(below) else 0  # the first stretch of those that all reach it
+    found = int(rounds[edges[begin + 1]]) - start if threshold > 0 and begin < len(shares) else None
+    return found, float(shares.max()), float(shares[-1])
 
 
 def users_section(data: RunData) -> list[dict[str, Any]]:

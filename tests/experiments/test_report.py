@@ -82,6 +82,12 @@ def test_branches_of_a_split_are_shown(report: tuple[RunFolder, str]) -> None:
     assert f'<td>left</td><td class="n">{number(last["record.visits[left]"].mean())}</td>' in html
 
 
+def test_discovery_joins_stretches_that_are_too_short_to_tell() -> None:
+    rounds, pulls = np.array([10, 11, 12, 30]), np.array([[10, 0], [10, 1], [11, 1], [20, 10]])
+    assert discovery(rounds, pulls, 1, 10, 0.4) == (20, 1.0, 0.5)
+    assert discovery(rounds, pulls, 1, 10, 0.4, least=2) == (2, 0.5, 0.5)
+
+
 def test_discovery_ignores_a_burst_that_passes() -> None:
     rounds = np.array([10, 20, 30, 40])
     burst = np.array([[10, 0], [12, 8], [22, 8], [32, 8]])
