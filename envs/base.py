@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from types import ModuleType
 from typing import Any
 
@@ -29,7 +30,7 @@ class KernelEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
     A subclass sets the attributes of `bandits.environment.CompiledEnvironment` before it calls this constructor.
 
     Args:
-        num_envs: Number of replications `N`.
+        num_envs: Number of replications `N`, at least 1.
         problem: What a policy may know beforehand, without a horizon.
         same_arms: Whether arm features are the same for all replications, so that one copy serves them.
     """
@@ -44,6 +45,8 @@ class KernelEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
     has_prior: bool = False
 
     def __init__(self, num_envs: int, problem: Problem, *, same_arms: bool = True) -> None:
+        if operator.index(num_envs) < 1:
+            raise ValueError(f"`num_envs` must be at least 1. Got {num_envs}.")
         self.num_envs = num_envs
         self._problem = problem
         self._same_arms = same_arms

@@ -143,6 +143,7 @@ def test_worlds_are_dealt_by_replication_and_padding_is_never_played():
         (lambda: BernoulliBandit(prior=(1.0, -1.0), num_arms=3), "`prior` must hold positive numbers."),
         (lambda: BernoulliBandit(prior=([1, 2], 1.0), num_arms=3), "`prior` must be a pair"),
         (lambda: BernoulliBandit([0.1], num_arms=2), "`num_arms` must be 1, the number of `means`. Got 2."),
+        (lambda: BernoulliBandit([0.1], num_envs=0), "`num_envs` must be at least 1. Got 0."),
         (lambda: BernoulliBandit([]), "`means` must be finite numbers of shape"),
         (lambda: GaussianBandit([1.0], scale=-1), "`scale` must be a finite number of at least 0. Got -1."),
         (lambda: GaussianBandit([np.nan]), "`means` must be finite numbers"),
