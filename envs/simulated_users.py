@@ -129,8 +129,10 @@ class SimulatedUsers(KernelEnv):
         chances = _array("weights", weights, (users,), np.ones(users))
         if np.any(chances < 0) or chances.sum() <= 0:
             raise ValueError(f"`weights` must be at least 0 and not all 0. Got a minimum of {chances.min()}.")
-        start = _array("available_from", available_from, (worlds, arms), np.zeros((worlds, arms))).astype(np.int64)
-        start = np.broadcast_to(start, (worlds, arms)).copy()
+        rounds = _array("available_from", available_from, (worlds, arms), np.zeros((worlds, arms)))
+        if np.any(rounds != np.floor(rounds)):
+            raise ValueError(f"`available_from` must hold whole rounds. Got {available_from!r}.")
+        start = np.broadcast_to(rounds.astype(np.int64), (worlds, arms)).copy()
         start[np.arange(arms) >= table.num_items[:, np.newaxis]] = _NEVER
         always = start <= 0
         if not always.any(axis=1).all():

@@ -152,6 +152,7 @@ def test_worlds_are_dealt_by_replication_and_padding_is_never_played():
         (lambda: SimulatedUsers(TABLE, user_features=np.eye(4)), r"`user_features` must be finite numbers of shape"),
         (lambda: SimulatedUsers(TABLE, weights=[1, 1, 1, 1, -1]), "`weights` must be at least 0 and not all 0."),
         (lambda: SimulatedUsers(TABLE, available_from=[1, 1, 1]), "`available_from` must be 0 for at least one arm"),
+        (lambda: SimulatedUsers(TABLE, available_from=[0, 0, 0.5]), "`available_from` must hold whole rounds."),
         (lambda: SimulatedUsers(TABLE, visitors_per_day=0), "`visitors_per_day` must be a finite number above 0."),
         (lambda: PropensityTable.single_world(np.array([[1.5]])), r"`p` must lie in \[0, 1\]."),
         (lambda: PropensityTable.single_world(P, user_ids=("a",) * 5), "`user_ids` must be unique. Got 'a' twice."),
