@@ -123,6 +123,11 @@ def _inputs_hash(config: ExperimentConfig) -> str:
     described["horizon"] = config.simulation.horizon
     if isinstance(config.data, ClickLogData | UpworthyData):
         described["file"] = file_hash(Path(str(config.data.path)))
+    for name in (config.reward_model.weights if config.reward_model else None, config.world.encoder):
+        if name and (file := Path(name) / "model.safetensors").is_file():
+            described[f"weights in {name}"] = file_hash(
+                file
+            )  # a folder's content may change, a model's name says it all
     return hash_of([described, provenance.modeling_hash()])
 
 

@@ -6,6 +6,7 @@ import pytest
 from bandits import PropensityTable
 from experiments.audience import arrivals
 from experiments.config import ExperimentConfig, load_config
+from experiments.learned_worlds import _inputs_hash
 from experiments.plan import plan_cells
 from experiments.progress import Reporter
 from experiments.provenance import sources_hash
@@ -79,3 +80,13 @@ def test_the_hash_of_sources_sees_the_content_of_own_files(tmp_path: Path) -> No
     file.write_text("a = 2\n")
     assert before != sources_hash([file])
     assert before != sources_hash()
+
+
+def test_other_weights_in_the_same_folder_are_noticed(tmp_path: Path) -> None:
+    """What was prepared with a folder's weights must not serve when the folder's content has changed."""
+    overrides = [f"reward_model.weights={tmp_path}"]
+    (tmp_path / "model.safetensors").write_bytes(b"one")
+    before = _inputs_hash(load_config("newsroom", overrides).config)
+    assert _inputs_hash(load_config("newsroom", overrides).config) == before
+    (tmp_path / "model.safetensors").write_bytes(b"two")
+    assert _inputs_hash(load_config("newsroom", overrides).config) != before
