@@ -8,7 +8,7 @@ from typing import Any, Literal
 from bandits.choice import argmax, greedy_probabilities
 from bandits.core import FloatArray, Problem
 from bandits.jit import jit
-from bandits.kernel import Kernel, Layout, ScalarContext, ScalarFeedback, State
+from bandits.kernel import Hook, Kernel, Layout, ScalarContext, ScalarFeedback, State
 from bandits.kernel_policy import KernelPolicy
 from policies.checks import require_integer, require_number
 
@@ -20,8 +20,8 @@ _ALPHA, _RIDGE, _MODELS, _SIZE, _USER, _ARM = range(6)
 
 
 @jit
-def _user_features(state: State, context: ScalarContext, x: FloatArray) -> None:
-    """The constant 1 and the user's features: what the disjoint models see."""
+def _user_features(state: State, context: ScalarContext, arm: int, x: FloatArray) -> None:
+    """The constant 1 and the user's features: what the disjoint models see, whatever the arm."""
     x[0] = 1.0
     for d in range(context.user.shape[0]):
         x[1 + d] = context.user[d]
@@ -107,62 +107,37 @@ def _start(state: State, random: Any) -> None:
             state.shared[base + i * size + i] = 1.0 / state.params[_RIDGE]
 
 
-@jit
-def _disjoint_scores(state: State, context: ScalarContext) -> None:
-    arms, size = context.available.shape[0], int(state.params[_SIZE])
-    x, product = state.work[arms : arms + size], state.work[arms + size : arms + 2 * size]
-    _user_features(state, context, x)
-    for k in range(arms):
-        if context.available[k]:
-            state.work[k] = _upper_bound(state, k, x, product)
+def _kernel(features: Hook, disjoint: bool) -> Kernel:
+    """The hooks for one way to make features; arms have models of their own when `disjoint`, else they share one."""
+
+    @jit
+    def score(state: State, context: ScalarContext) -> None:
+        arms, size = context.available.shape[0], int(state.params[_SIZE])
+        x, product = state.work[arms : arms + size], state.work[arms + size : arms + 2 * size]
+        for k in range(arms):
+            if context.available[k]:
+                features(state, context, k, x)
+                state.work[k] = _upper_bound(state, k if disjoint else 0, x, product)
+
+    def select(state: State, context: ScalarContext, random: Any) -> int:
+        score(state, context)
+        return argmax(state.work[: context.available.shape[0]], context.available, random)
+
+    def update(state: State, feedback: ScalarFeedback, random: Any) -> None:
+        arms, size = feedback.context.available.shape[0], int(state.params[_SIZE])
+        x, product = state.work[arms : arms + size], state.work[arms + size : arms + 2 * size]
+        features(state, feedback.context, feedback.chosen, x)
+        _learn(state, feedback.chosen if disjoint else 0, x, feedback.reward, product)
+
+    def propensities(state: State, context: ScalarContext, out: FloatArray) -> None:
+        score(state, context)
+        greedy_probabilities(state.work[: context.available.shape[0]], context.available, out)
+
+    return Kernel(select=select, update=update, start=_start, propensities=propensities)
 
 
-@jit
-def _product_scores(state: State, context: ScalarContext) -> None:
-    arms, size = context.available.shape[0], int(state.params[_SIZE])
-    x, product = state.work[arms : arms + size], state.work[arms + size : arms + 2 * size]
-    for k in range(arms):
-        if context.available[k]:
-            _product_features(state, context, k, x)
-            state.work[k] = _upper_bound(state, 0, x, product)
-
-
-def _disjoint_select(state: State, context: ScalarContext, random: Any) -> int:
-    _disjoint_scores(state, context)
-    return argmax(state.work[: context.available.shape[0]], context.available, random)
-
-
-def _disjoint_update(state: State, feedback: ScalarFeedback, random: Any) -> None:
-    arms, size = feedback.context.available.shape[0], int(state.params[_SIZE])
-    x, product = state.work[arms : arms + size], state.work[arms + size : arms + 2 * size]
-    _user_features(state, feedback.context, x)
-    _learn(state, feedback.chosen, x, feedback.reward, product)
-
-
-def _disjoint_propensities(state: State, context: ScalarContext, out: FloatArray) -> None:
-    _disjoint_scores(state, context)
-    greedy_probabilities(state.work[: context.available.shape[0]], context.available, out)
-
-
-def _product_select(state: State, context: ScalarContext, random: Any) -> int:
-    _product_scores(state, context)
-    return argmax(state.work[: context.available.shape[0]], context.available, random)
-
-
-def _product_update(state: State, feedback: ScalarFeedback, random: Any) -> None:
-    arms, size = feedback.context.available.shape[0], int(state.params[_SIZE])
-    x, product = state.work[arms : arms + size], state.work[arms + size : arms + 2 * size]
-    _product_features(state, feedback.context, feedback.chosen, x)
-    _learn(state, 0, x, feedback.reward, product)
-
-
-def _product_propensities(state: State, context: ScalarContext, out: FloatArray) -> None:
-    _product_scores(state, context)
-    greedy_probabilities(state.work[: context.available.shape[0]], context.available, out)
-
-
-_DISJOINT = Kernel(select=_disjoint_select, update=_disjoint_update, start=_start, propensities=_disjoint_propensities)
-_PRODUCT = Kernel(select=_product_select, update=_product_update, start=_start, propensities=_product_propensities)
+_DISJOINT = _kernel(_user_features, disjoint=True)
+_PRODUCT = _kernel(_product_features, disjoint=False)
 
 
 class LinUCB(KernelPolicy):
