@@ -2,9 +2,9 @@
 
 from bandits.core import Context, Feedback, Policy, Problem
 from bandits.engine import simulate
-from bandits.jit import jit
 from bandits.kernel import ComposedKernel, Kernel, Layout, ScalarContext, ScalarFeedback, State, World, WorldKernel
 from bandits.kernel_policy import KernelPolicy
+from bandits.machine_code import jit
 from bandits.propensity_table import PropensityTable
 from bandits.random import RandomStreams
 from bandits.scalar_policy import ScalarPolicy

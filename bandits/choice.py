@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from bandits.jit import jit
+from bandits.machine_code import jit
 from bandits.random import integer, uniform
 
 FloatArray = NDArray[np.float64]

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bandits.jit import jit
+from bandits.machine_code import jit
 from bandits.special import ndtri
 
 FloatArray = NDArray[np.float64]

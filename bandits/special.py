@@ -14,7 +14,7 @@ import llvmlite.binding
 from numba import types
 from scipy.special import cython_special
 
-from bandits.jit import jit
+from bandits.machine_code import jit
 
 
 def _external(name: str, arguments: int) -> Any:

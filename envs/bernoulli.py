@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bandits.core import Problem
-from bandits.jit import jit
 from bandits.kernel import World
+from bandits.machine_code import jit
 from bandits.random import CLICKS, world_uniform
 from bandits.special import betaincinv
 from envs.base import KernelEnv
@@ -84,14 +84,14 @@ class BernoulliBandit(KernelEnv):
         super().__init__(num_envs, Problem(num_envs, arms))
 
 
-def beta_parameters(prior: object, num_arms: int | None) -> FloatArray:
+def beta_parameters(prior: Any, num_arms: int | None) -> FloatArray:
     """The parameters (2, K) of the Beta priors of `K` arms, from a pair of numbers or sequences.
 
     Raises:
         ValueError: When they are not two positive numbers or sequences that determine the number of arms.
     """
     try:
-        a, b = (np.asarray(part, dtype=np.float64) for part in prior)  # type: ignore[attr-defined]
+        a, b = (np.asarray(part, dtype=np.float64) for part in prior)
         pair = np.array(np.broadcast_arrays(a, b, np.empty(num_arms) if num_arms else np.empty(())))[:2]
     except (TypeError, ValueError):
         raise ValueError(

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bandits.core import Problem
-from bandits.jit import jit
 from bandits.kernel import World
+from bandits.machine_code import jit
 from bandits.random import CLICKS, world_open_uniform
 from bandits.special import ndtri
 from envs.base import KernelEnv

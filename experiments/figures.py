@@ -95,10 +95,10 @@ def planned_lengths(data: RunData) -> IntArray | None:
         return None
     parameters = {name: value for name, value in spec.items() if name not in ("policy", "stream")}
     test = ABTest(**parameters)
-    return np.array([test.length(int(count)) for count in tested_arms(data)])
+    return np.array([test.length(int(count)) for count in arms_in_test(data)])
 
 
-def tested_arms(data: RunData) -> IntArray:
+def arms_in_test(data: RunData) -> IntArray:
     """Number of arms that take part in the baseline's test in each world, shape (W,): those there at its start."""
     table, weights = data.table, data.config.policies[data.config.baseline]["weights"]
     if table is None:

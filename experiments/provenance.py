@@ -25,8 +25,8 @@ _NOT_SIMULATING = ("reward_models", "plots")
 def sources_hash(user_files: Iterable[Path] = ()) -> str:
     """Hash of the source code that a simulated number can depend on, 32 hexadecimal digits.
 
-    It covers the engine, all policies, all environments and the user's own files; of `bandits`, the parts that fit,
-    judge or draw are left out (their work enters through the table's hash).
+    It covers the engine, all policies, all environments and the user's own files; of `bandits`, the parts that fit
+    or draw are left out (their work enters through the table's hash).
 
     Args:
         user_files: Source files of the user's own policies.

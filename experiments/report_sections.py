@@ -119,8 +119,8 @@ def caveats(data: RunData) -> list[str]:
         _interval_caveat(data),
         "Simulated users do not get tired, do not change their minds and do not talk to each other. "
         "A click is all they give.",
-        "Policies and horizon were fixed in the config before the run. "
-        "Choose parameters on another seed than the one you report.",
+        "A policy whose parameters were chosen by looking at runs with this seed is flattered by it: "
+        "confirm them on another.",
     ]
     if data.model:
         listed.append(

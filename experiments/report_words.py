@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bandits.statistics import paired_difference, replications_needed
-from experiments.figures import arm_names, hindsight_lengths, planned_lengths, tested_arms
+from experiments.figures import arm_names, arms_in_test, hindsight_lengths, planned_lengths
 from experiments.run_data import WORLDS, FloatArray, IntArray, RunData
 from experiments.verdict import Comparison, Setting, verdict
 
@@ -90,7 +90,7 @@ def baseline_rule(data: RunData) -> str:
         given = {name: value for name, value in spec.items() if name not in ("policy", "stream") and value is not None}
         parameters = ", ".join(f"{name} = {value}" for name, value in given.items())
         return f"The baseline is the policy {spec['policy']}" + (f" with {parameters}." if parameters else ".")
-    arms, horizon = tested_arms(data), data.config.simulation.horizon
+    arms, horizon = arms_in_test(data), data.config.simulation.horizon
     lengths = planned_lengths(data)
     assert lengths is not None
     shares = "equal shares" if spec["weights"] is None else f"shares {', '.join(f'{w:.0%}' for w in spec['weights'])}"

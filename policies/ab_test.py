@@ -8,9 +8,9 @@ from typing import Any
 
 from bandits.choice import choose, normalized
 from bandits.core import FloatArray, Problem
-from bandits.jit import jit
 from bandits.kernel import Kernel, Layout, ScalarContext, ScalarFeedback, State
 from bandits.kernel_policy import KernelPolicy
+from bandits.machine_code import jit
 from bandits.special import ndtr
 from bandits.statistics import sample_size_two_proportions
 from policies.checks import checked_weights, require_integer, require_number

@@ -9,9 +9,9 @@ import numpy as np
 
 from bandits.choice import argmax, greedy_probabilities
 from bandits.core import FloatArray, Problem
-from bandits.jit import jit
 from bandits.kernel import Kernel, Layout, ScalarContext, ScalarFeedback, State
 from bandits.kernel_policy import KernelPolicy
+from bandits.machine_code import jit
 from bandits.random import integer, uniform
 from policies.checks import require_number
 

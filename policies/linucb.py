@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from bandits.choice import argmax, greedy_probabilities
 from bandits.core import FloatArray, Problem
-from bandits.jit import jit
 from bandits.kernel import Hook, Kernel, Layout, ScalarContext, ScalarFeedback, State
 from bandits.kernel_policy import KernelPolicy
+from bandits.machine_code import jit
 from policies.checks import require_integer, require_number
 
 # `params`: alpha, ridge, the number of models M, the length of a feature vector P, components of users and of arms.

@@ -8,9 +8,9 @@ from typing import Any, Literal
 import numpy as np
 
 from bandits.core import FloatArray, Problem
-from bandits.jit import jit
 from bandits.kernel import ComposedKernel, Kernel, Layout, ScalarContext, ScalarFeedback, State, Wrap
 from bandits.kernel_policy import KernelPolicy
+from bandits.machine_code import jit
 from bandits.random import hashed_uniform, uniform
 from policies.checks import checked_weights
 

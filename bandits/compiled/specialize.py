@@ -29,8 +29,8 @@ import numpy as np
 import scipy
 
 from bandits.compiled import loop
-from bandits.jit import OPTIONS, jit
 from bandits.kernel import ComposedKernel, Hook, Kernel, WorldKernel
+from bandits.machine_code import OPTIONS, jit
 
 _LOG = logging.getLogger(__name__)
 _HOOK_OPTIONS = OPTIONS | {"no_cpython_wrapper": True}
@@ -67,7 +67,7 @@ def specialized(policy: Kernel | ComposedKernel | None, world: WorldKernel | Non
     sources.follow(_hooks(policy, world, _as_written).values())
     folder = _prepared_folder(text, sources)
     module = _instantiate(text, folder / "loop.py" if folder else Path(loop.__file__), hooks)
-    module.context_row = jit(module.context_row)  # type: ignore[attr-defined]
+    vars(module)["context_row"] = jit(vars(module)["context_row"])
     for name in _ENTRY_POINTS:
         compiled = numba.njit(cache=folder is not None, **OPTIONS)(getattr(module, name))
         setattr(module, name, _explained(compiled, policy, world))

@@ -1,15 +1,20 @@
 import re
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from bandits import PropensityTable
+from bandits.statistics import sample_size_two_proportions
 from experiments import runner
 from experiments.config import load_config
+from experiments.figures import arms_in_test, planned_lengths
 from experiments.report import number
 from experiments.report_worlds import discovery, ideal_shares
+from experiments.run_data import RunData
 from experiments.run_folder import RunFolder
 from experiments.runner import run_experiment
 
@@ -45,6 +50,34 @@ def test_every_text_is_escaped(report: tuple[RunFolder, str]) -> None:
     assert "reader &lt;b&gt;one&lt;/b&gt;" in html
     assert "A &lt;i&gt;" in html
     assert "<i>" not in html
+
+
+def test_the_test_counts_the_arms_that_are_there_at_its_start(report: tuple[RunFolder, str]) -> None:
+    run, html = report
+    assert arms_in_test(RunData(run)).tolist() == [2]  # the third arrives in round 100
+    assert "It splits the first 40 visitors" in html
+
+
+def test_each_world_has_a_test_as_long_as_its_own_arms_need() -> None:
+    """Three worlds of 2, 4 and 3 arms, padded to 4; one arm of the last is late, one arm has no share."""
+    table = PropensityTable(
+        p=np.full((3, 1, 4), 0.1, dtype=np.float32) * [[[1, 1, 0, 0]], [[1, 1, 1, 1]], [[1, 1, 1, 0]]],
+        user_ids=("all",),
+        user_texts=("",),
+        item_ids=np.array([["a", "b", "", ""], ["a", "b", "c", "d"], ["a", "b", "late", ""]]),
+        item_texts=np.full((3, 4), ""),
+        num_items=np.array([2, 4, 3]),
+        world_ids=("x", "y", "z"),
+    )
+    spec = {"policy": "ABTest", "stream": 0, "visitors": None, "minimum_effect": 0.1, "baseline": 0.1, "power": 0.8}
+    for weights, arms in ((None, [2, 4, 2]), ([0.4, 0.3, 0.3, 0.0], [2, 3, 2])):
+        policy = spec | {"alpha": 0.05, "control": 0, "weights": weights}
+        config = SimpleNamespace(baseline="AB", policies={"AB": policy})
+        traffic = {"AB": np.zeros((1, 4))}
+        data: Any = SimpleNamespace(table=table, config=config, traffic=traffic, manifest={"late_items": [["late", 9]]})
+        assert arms_in_test(data).tolist() == arms
+        per_arm = {m: sample_size_two_proportions(0.1, 0.1, alpha=0.05 / (m - 1)) for m in (2, 3, 4)}
+        assert planned_lengths(data).tolist() == [m * per_arm[m] for m in arms]  # type: ignore[union-attr]
 
 
 def test_the_report_is_one_file(report: tuple[RunFolder, str]) -> None:
