@@ -21,11 +21,11 @@ from bandits.compiled.loop import (
 )
 from bandits.compiled.specialize import as_python, specialized
 from bandits.core import IntArray, Problem
-from bandits.engine.results import empty_results, trace_of, wrong_arm
 from bandits.environment import CompiledEnvironment
 from bandits.kernel import Layout
 from bandits.kernel_policy import KernelPolicy
 from bandits.random import NUM_ROLES
+from bandits.results import empty_results, trace_of, wrong_arm
 from bandits.trace import Trace
 
 _LOG = logging.getLogger(__name__)

@@ -8,9 +8,9 @@ import numpy as np
 
 from bandits.compiled.loop import Results
 from bandits.core import BoolArray, Context, Feedback, FloatArray, IntArray, Policy, Problem
-from bandits.engine.results import empty_results, trace_of, wrong_arm
 from bandits.environment import Environment, context_of
 from bandits.random import RandomStreams
+from bandits.results import empty_results, trace_of, wrong_arm
 from bandits.trace import Trace
 
 
