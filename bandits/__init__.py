@@ -6,7 +6,7 @@ from bandits.kernel import ComposedKernel, Kernel, Layout, ScalarContext, Scalar
 from bandits.kernel_policy import KernelPolicy
 from bandits.machine_code import jit
 from bandits.propensity_table import PropensityTable
-from bandits.random import RandomStreams
+from bandits.random_streams import RandomStreams
 from bandits.scalar_policy import ScalarPolicy
 from bandits.trace import Trace
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bandits.random import RandomStreams
+from bandits.random_streams import RandomStreams
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]

@@ -12,7 +12,7 @@ import numpy as np
 from bandits.compiled.specialize import specialized
 from bandits.core import BoolArray, Context, Feedback, FloatArray, IntArray, Policy, Problem
 from bandits.kernel import ComposedKernel, Kernel, Layout, ScalarContext, ScalarFeedback
-from bandits.random import RandomStreams
+from bandits.random_streams import RandomStreams
 
 
 class KernelPolicy(Policy):

@@ -9,7 +9,7 @@ import numpy as np
 
 from bandits.core import Context, Feedback, FloatArray, IntArray, Policy, Problem, repr_of
 from bandits.kernel import ScalarContext, ScalarFeedback
-from bandits.random import RandomStreams
+from bandits.random_streams import RandomStreams
 
 _NO_PRIOR: FloatArray = np.zeros(0)
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from bandits.core import Context, Feedback, FloatArray, IntArray, Policy, Problem
 from bandits.environment import Environment, context_of
-from bandits.random import RandomStreams
+from bandits.random_streams import RandomStreams
 from bandits.scalar_policy import PerReplication, ScalarPolicy
 
 MakePolicy = Callable[[], Policy | ScalarPolicy]

@@ -45,3 +45,16 @@ def checked_weights(weights: tuple[float, ...]) -> tuple[float, ...]:
     if not math.isclose(sum(values), 1.0, abs_tol=1e-9):
         raise ValueError(f"`weights` must sum to 1. Got {list(values)}, which sum to {sum(values):.6g}.")
     return values
+
+
+def require_linear_features(features: str, user_components: int, arm_components: int) -> None:
+    """Raise unless these say which features a linear policy uses.
+
+    Raises:
+        TypeError: When a number of components is not an integer.
+        ValueError: When it is negative, or `features` is not a kind of features.
+    """
+    if features not in ("disjoint", "product"):
+        raise ValueError(f"`features` must be disjoint or product. Got {features!r}.")
+    require_integer("user_components", user_components, 0)
+    require_integer("arm_components", arm_components, 0)

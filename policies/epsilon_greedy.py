@@ -15,21 +15,20 @@ from bandits.machine_code import jit
 from bandits.random import integer, uniform
 from policies.checks import require_number
 
-# Fields: pulls and rewards of each arm; the number of the coming visit; scores.
-_PULLS, _REWARD = 0, 1
+# Fields: pulls, rewards and mean of each arm; the number of the coming visit.
+_PULLS, _REWARD, _MEAN = range(3)
 
 
 @jit
 def _epsilon(state: State) -> float:
-    decayed: float = state.params[0] * exp(-state.params[1] * log(state.shared[0] + 1.0))
-    return min(1.0, decayed)
+    epsilon: float = state.params[0]
+    if state.params[1] > 0.0:
+        epsilon *= exp(-state.params[1] * log(state.shared[0] + 1.0))
+    return min(1.0, epsilon)
 
 
-@jit
-def _score(state: State) -> None:
-    for k in range(state.work.shape[0]):
-        pulls = state.arm[_PULLS, k]
-        state.work[k] = state.arm[_REWARD, k] / pulls if pulls > 0.0 else np.inf
+def _start(state: State, random: Any) -> None:
+    state.arm[_MEAN] = np.inf
 
 
 @jit
@@ -50,19 +49,19 @@ def _select(state: State, context: ScalarContext, random: Any) -> int:
                 if skip == 0:
                     return k
                 skip -= 1
-    _score(state)
-    return argmax(state.work, context.available, random)
+    return argmax(state.arm[_MEAN], context.available, random)
 
 
 def _update(state: State, feedback: ScalarFeedback, random: Any) -> None:
-    state.arm[_PULLS, feedback.chosen] += 1.0
-    state.arm[_REWARD, feedback.chosen] += feedback.reward
+    arm = feedback.chosen
+    state.arm[_PULLS, arm] += 1.0
+    state.arm[_REWARD, arm] += feedback.reward
+    state.arm[_MEAN, arm] = state.arm[_REWARD, arm] / state.arm[_PULLS, arm]
 
 
 def _propensities(state: State, context: ScalarContext, out: FloatArray) -> None:
     epsilon = _epsilon(state)
-    _score(state)
-    greedy_probabilities(state.work, context.available, out)
+    greedy_probabilities(state.arm[_MEAN], context.available, out)
     count = _count_available(context)
     for k in range(out.shape[0]):
         uniform_share = 1.0 / count if context.available[k] else 0.0
@@ -82,7 +81,7 @@ class EpsilonGreedy(KernelPolicy):
         Auer, Cesa-Bianchi and Fischer (2002), "Finite-time analysis of the multiarmed bandit problem", figure 3.
     """
 
-    kernel = Kernel(select=_select, update=_update, propensities=_propensities)
+    kernel = Kernel(select=_select, update=_update, start=_start, propensities=_propensities)
 
     def __init__(self, epsilon: float = 0.1, decay: float = 0.0) -> None:
         require_number("decay", decay, 0.0)
@@ -90,4 +89,4 @@ class EpsilonGreedy(KernelPolicy):
         self.epsilon, self.decay = epsilon, decay
 
     def layout(self, problem: Problem) -> Layout:
-        return Layout(arm=2, shared=1, work=problem.num_arms, params=(self.epsilon, self.decay))
+        return Layout(arm=3, shared=1, params=(self.epsilon, self.decay))

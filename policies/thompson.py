@@ -8,7 +8,7 @@ from bandits.choice import argmax
 from bandits.core import Problem
 from bandits.kernel import Kernel, Layout, ScalarContext, ScalarFeedback, State
 from bandits.kernel_policy import KernelPolicy
-from bandits.random import betas
+from bandits.variates import betas
 from policies.checks import require_number
 
 # Fields: the parameters a and b of each arm's posterior; draws.

@@ -14,17 +14,20 @@ from bandits.kernel_policy import KernelPolicy
 from bandits.machine_code import jit
 from policies.checks import require_number
 
-# Fields: pulls and rewards of each arm; pulls in all; indices.
-_PULLS, _REWARD = 0, 1
+# Fields: pulls, rewards, mean and 1 / sqrt(pulls) of each arm; pulls in all; indices. Only the arm that was shown
+# changes, so that a round divides and takes roots for one arm instead of all.
+_PULLS, _REWARD, _MEAN, _WIDTH = range(4)
 
 
 @jit
 def _index(state: State) -> None:
-    explore = state.params[0] * log(state.shared[0] + 1.0)
+    explore = sqrt(state.params[0] * log(state.shared[0] + 1.0))
     for k in range(state.work.shape[0]):
-        pulls = state.arm[_PULLS, k]
-        index = state.arm[_REWARD, k] / pulls + sqrt(explore / pulls)
-        state.work[k] = index if pulls > 0.0 else np.inf
+        state.work[k] = state.arm[_MEAN, k] + explore * state.arm[_WIDTH, k]
+
+
+def _start(state: State, random: Any) -> None:
+    state.arm[_MEAN] = np.inf
 
 
 def _select(state: State, context: ScalarContext, random: Any) -> int:
@@ -33,8 +36,11 @@ def _select(state: State, context: ScalarContext, random: Any) -> int:
 
 
 def _update(state: State, feedback: ScalarFeedback, random: Any) -> None:
-    state.arm[_PULLS, feedback.chosen] += 1.0
-    state.arm[_REWARD, feedback.chosen] += feedback.reward
+    arm = feedback.chosen
+    state.arm[_PULLS, arm] += 1.0
+    state.arm[_REWARD, arm] += feedback.reward
+    state.arm[_MEAN, arm] = state.arm[_REWARD, arm] / state.arm[_PULLS, arm]
+    state.arm[_WIDTH, arm] = 1.0 / sqrt(state.arm[_PULLS, arm])
     state.shared[0] += 1.0
 
 
@@ -56,11 +62,11 @@ class UCB1(KernelPolicy):
         n pulls so far, t = n + 1 here where the paper's bonus uses n.
     """
 
-    kernel = Kernel(select=_select, update=_update, propensities=_propensities)
+    kernel = Kernel(select=_select, update=_update, start=_start, propensities=_propensities)
 
     def __init__(self, width: float = 2.0) -> None:
         require_number("width", width, 0.0)
         self.width = width
 
     def layout(self, problem: Problem) -> Layout:
-        return Layout(arm=2, shared=1, work=problem.num_arms, params=(self.width,))
+        return Layout(arm=4, shared=1, work=problem.num_arms, params=(self.width,))

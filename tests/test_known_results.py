@@ -105,11 +105,14 @@ def test_greedy_choice_biases_the_sample_mean():
 
 
 def test_the_interval_covers_the_exact_mean():
-    """95 percent t intervals over 50 replications of the two-armed Thompson example cover 0.962122 as they say."""
+    """95 percent t intervals over 200 replications of the two-armed Thompson example cover 0.962122 as they say.
+
+    Regret is so skewed here that over 50 replications they cover 0.94.
+    """
     trace = simulate(
-        BernoulliBandit(prior=(1.0, 1.0), num_arms=2, num_envs=50_000), BetaThompson(), horizon=10, seed=6, snapshots=2
+        BernoulliBandit(prior=(1.0, 1.0), num_arms=2, num_envs=200_000), BetaThompson(), horizon=10, seed=6, snapshots=2
     )
-    intervals = mean_interval(trace.regret[-1].reshape(1000, 50))
+    intervals = mean_interval(trace.regret[-1].reshape(1000, 200))
     covered = np.sum((intervals.low <= 0.962122) & (intervals.high >= 0.962122))
     low, high = scipy.stats.binom.interval(0.99, 1000, 0.95)
     assert low <= covered <= high

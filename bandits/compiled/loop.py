@@ -47,7 +47,11 @@ class Settings(NamedTuple):
 
 
 class Buffers(NamedTuple):
-    """Memory for one replication, used again for the next; fields are those of `State`, `World` and `ScalarContext`."""
+    """Memory for one replication, used again for the next; fields are those of `State`, `World` and `ScalarContext`.
+
+    What a replication counts lies here too, and is copied into the results now and then: threads that write into
+    neighbouring rows of one array slow each other down.
+    """
 
     params: FloatArray
     arm: FloatArray
@@ -62,6 +66,7 @@ class Buffers(NamedTuple):
     prior: FloatArray
     outcomes: FloatArray
     totals: FloatArray
+    pulls: IntArray
 
 
 class Results(NamedTuple):
@@ -155,6 +160,7 @@ def run(
         b.prior[:] = 0.0
         b.available[:] = True
         b.totals[:] = 0.0
+        b.pulls[:] = 0
         b.random[0] = policy_key(settings.seed, replication, settings.stream)
         b.random[1] = 0
         for role in range(NUM_ROLES):
@@ -186,7 +192,7 @@ def run(
                 total_reward += reward
                 for j in range(b.outcomes.shape[0]):
                     b.totals[j] += b.outcomes[j]
-                results.pulls[n, arm] += 1
+                b.pulls[arm] += 1
                 played += 1
                 if policy_stop(state):
                     stopped = True
@@ -197,8 +203,10 @@ def run(
             for j in range(b.outcomes.shape[0]):
                 results.outcomes[c, n, j] = b.totals[j]
             for k in range(num_arms):
-                results.traffic[c, k] += results.pulls[n, k]
+                results.traffic[c, k] += b.pulls[k]
             policy_record(state, results.records[:, c, n])
+        for k in range(num_arms):
+            results.pulls[n, k] = b.pulls[k]
         results.recommended[n] = policy_recommend(state)
     return OK, 0, 0, 0
 

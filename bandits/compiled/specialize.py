@@ -27,6 +27,7 @@ import llvmlite.binding
 import numba
 import numpy as np
 import scipy
+from filelock import FileLock
 
 from bandits.compiled import loop
 from bandits.kernel import ComposedKernel, Hook, Kernel, WorldKernel
@@ -34,7 +35,7 @@ from bandits.machine_code import OPTIONS, jit
 
 _LOG = logging.getLogger(__name__)
 _HOOK_OPTIONS = OPTIONS | {"no_cpython_wrapper": True}
-_STAY_COMPILED = ("bandits.random", "bandits.special")
+_STAY_COMPILED = ("bandits.linear_algebra", "bandits.random", "bandits.special", "bandits.variates")
 _ENTRY_POINTS = (
     "run",
     "start_rows",
@@ -70,8 +71,24 @@ def specialized(policy: Kernel | ComposedKernel | None, world: WorldKernel | Non
     vars(module)["context_row"] = jit(vars(module)["context_row"])
     for name in _ENTRY_POINTS:
         compiled = numba.njit(cache=folder is not None, **OPTIONS)(getattr(module, name))
+        if folder:
+            compiled.compile = _one_process_at_a_time(compiled.compile, folder / "lock")
         setattr(module, name, _explained(compiled, policy, world))
     return module
+
+
+def _one_process_at_a_time(compile: Hook, lock: Path) -> Hook:
+    """Compile or read the cache while no other process does.
+
+    Numba numbers the files of one function by its argument types. Two processes that compile it for different types at
+    the same time could take the same number, and each would find the other's code under its own types.
+    """
+
+    def locked(signature: Any) -> Any:
+        with FileLock(lock):
+            return compile(signature)
+
+    return locked
 
 
 def _explained(compiled: Hook, policy: Kernel | ComposedKernel | None, world: WorldKernel | None) -> Hook:
@@ -224,7 +241,8 @@ class _Sources:
             self._visit(getattr(function, "__name__", ""), function)
 
     def _visit(self, name: str, value: Any) -> None:
-        value = getattr(value, "py_func", value)  # a compiled function: look at what it was compiled from
+        # A compiled function or an intrinsic: look at what it was made from.
+        value = getattr(value, "py_func", getattr(value, "_defn", value))
         if isinstance(value, types.FunctionType):
             if id(value) not in self._seen:
                 self._seen.add(id(value))
@@ -285,7 +303,7 @@ def _names(code: types.CodeType) -> set[str]:
 
 @lru_cache(maxsize=1)
 def _library_folders() -> tuple[Path, ...]:
-    """Folders whose code is covered by a version number: NumPy, SciPy, Numba and the standard library."""
-    libraries = [Path(str(module.__file__)).resolve().parent for module in (np, scipy, numba)]
+    """Folders whose code is covered by a version number: NumPy, SciPy, Numba, llvmlite and the standard library."""
+    libraries = [Path(str(module.__file__)).resolve().parent for module in (np, scipy, numba, llvmlite)]
     standard = Path(sysconfig.get_paths()["stdlib"]).resolve()
     return (*libraries, *(p for p in standard.iterdir() if p.name != "site-packages"))

@@ -9,7 +9,7 @@ import numpy as np
 from bandits.compiled.loop import Results
 from bandits.core import BoolArray, Context, Feedback, FloatArray, IntArray, Policy, Problem
 from bandits.environment import Environment, context_of
-from bandits.random import RandomStreams
+from bandits.random_streams import RandomStreams
 from bandits.results import empty_results, trace_of, wrong_arm
 from bandits.trace import Trace
 

@@ -5,11 +5,10 @@ import pytest
 import scipy.special
 import scipy.stats
 
-from bandits import special
+from bandits import RandomStreams, special
 from bandits.random import (
     CLICKS,
     POLICY,
-    RandomStreams,
     hashed_uniform,
     mix,
     stream_key,
@@ -54,26 +53,6 @@ def test_streams_do_not_depend_on_their_neighbours():
     many, few = RandomStreams(1, 10), RandomStreams(1, 3, first_replication=4)
     assert np.array_equal(many.normal()[4:7], few.normal())
     assert not np.array_equal(RandomStreams(1, 10, stream=1).uniform(), RandomStreams(1, 10).uniform())
-
-
-@pytest.mark.parametrize(
-    ("draw", "distribution"),
-    [
-        (lambda s: s.uniform(), scipy.stats.uniform()),
-        (lambda s: s.normal(), scipy.stats.norm()),
-        (lambda s: s.exponential(), scipy.stats.expon()),
-        (lambda s: s.beta(0.3, 0.2), scipy.stats.beta(0.3, 0.2)),
-        (lambda s: s.beta(1.0, 40.0), scipy.stats.beta(1, 40)),
-        (lambda s: s.beta(30.0, 2.5), scipy.stats.beta(30, 2.5)),
-        (
-            lambda s: s.betas(np.full((s.num_envs, 2), 4.0), np.full((s.num_envs, 2), 0.5))[:, 1],
-            scipy.stats.beta(4, 0.5),
-        ),
-    ],
-)
-def test_distributions(draw, distribution):
-    sample = draw(RandomStreams(11, 50_000))
-    assert scipy.stats.kstest(sample, distribution.cdf).pvalue > 1e-3
 
 
 def test_integers_are_uniform():

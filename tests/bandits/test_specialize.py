@@ -5,10 +5,12 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 import bandits
 from bandits import Kernel, KernelPolicy, Layout, jit, simulate
@@ -123,3 +125,21 @@ def test_a_kernel_that_allocates_is_explained():
 
     with pytest.raises(TypeError, match=r"_allocating_select.*does not compile.*scratch space"):
         simulate(BernoulliBandit([0.1, 0.2]), Allocates(), horizon=5, seed=0)
+
+
+def test_processes_compile_one_after_the_other(tmp_path, monkeypatch):
+    """Numba's cache mixes up the code of two argument types that two processes compile at the same time."""
+    monkeypatch.setenv("CLICK_BANDITS_CACHE", str(tmp_path))
+    specialized.cache_clear()
+    env, policy = BernoulliBandit([0.2, 0.3]), UCB1()
+    specialized(policy.kernel, env.kernel)  # prepares the folder, compiles nothing
+    (folder,) = {path.parent for path in tmp_path.rglob("loop.py")}
+    with ThreadPoolExecutor(1) as pool:
+        with FileLock(folder / "lock"):
+            running = pool.submit(simulate, env, policy, horizon=10, seed=1, threads=1)
+            with pytest.raises(TimeoutError):
+                running.result(timeout=0.5)
+            assert not list(folder.glob("**/*.nbc"))
+        running.result()
+    assert list(folder.glob("**/*.nbc"))
+    specialized.cache_clear()

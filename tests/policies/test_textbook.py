@@ -9,7 +9,7 @@ from statsmodels.stats.proportion import proportions_ztest, samplesize_proportio
 from bandits import Context, Feedback, Problem, PropensityTable, RandomStreams, simulate
 from bandits.environment import context_of
 from envs import BernoulliBandit, SimulatedUsers
-from policies import UCB1, ABTest, BetaThompson, EpsilonGreedy, FixedSplit, LinUCB, PolicySplit
+from policies import UCB1, ABTest, BetaThompson, EpsilonGreedy, Exp3, FixedSplit, LinearThompson, LinUCB, PolicySplit
 
 K, D, E = 4, 3, 2
 
@@ -136,6 +136,65 @@ def test_product_linucb():
         moment += log.rewards[t, arm] * rows[arm]
 
 
+@pytest.mark.parametrize("features", ["disjoint", "product"])
+def test_linear_thompson_draws_from_the_posterior(features):
+    """One history, many replications: how often each arm is chosen, against NumPy's draws of whole coefficients."""
+    size, scale, ridge = 40_000, 0.6, 2.0
+    rng = np.random.default_rng(4)
+    users, arm_features = rng.normal(size=(30, D)), rng.normal(size=(3, E))
+    chosen, rewards = rng.integers(0, 3, 30), rng.uniform(0, 1, 30)
+    policy = LinearThompson(scale, ridge, features, user_components=2, arm_components=2)
+    policy.reset(Problem(size, 3, user_dim=D, arm_dim=E), RandomStreams(3, size))
+
+    def context(user):
+        return Context(
+            np.zeros(size, np.int64), np.full(size, -1), np.zeros(size), np.tile(user, (size, 1)),
+            np.broadcast_to(arm_features, (size, 3, E)), np.ones((size, 3), dtype=bool),
+        )  # fmt: skip
+
+    for user, arm, reward in zip(users, chosen, rewards, strict=True):
+        all_rewards = np.full(size, reward)
+        policy.update(Feedback(np.arange(size), context(user), np.full(size, arm), all_rewards[:, None], all_rewards))
+    visitor = rng.normal(size=D)
+    share = np.bincount(policy.select(context(visitor)), minlength=3) / size
+
+    def row(user, arm):
+        if features == "disjoint":
+            return np.kron(np.eye(3)[arm], np.append(1.0, user))
+        return np.kron(np.append(1.0, user[:2]), np.append(1.0, arm_features[arm]))
+
+    design = np.array([row(user, arm) for user, arm in zip(users, chosen, strict=True)])
+    covariance = np.linalg.inv(ridge * np.eye(design.shape[1]) + design.T @ design)
+    draws = rng.multivariate_normal(covariance @ design.T @ rewards, scale**2 * covariance, 200_000)
+    exact = np.bincount(np.argmax(draws @ np.array([row(visitor, k) for k in range(3)]).T, axis=1), minlength=3) / 2e5
+    assert np.all((exact > 0.01) & (np.abs(share - exact) < 4.5 * np.sqrt(exact * (1 - exact) * (1 / size + 1 / 2e5))))
+
+
+def test_exp3():
+    log = Log(Exp3(0.2), rounds=400, gone=[(2, 200)])
+    weights = np.ones(K)
+    for t, arm in log.play():
+        free = log.available[t]
+        probabilities = np.where(free, 0.8 * weights / weights[free].sum() + 0.2 / free.sum(), 0.0)
+        assert log.policy.propensities(log.context(t))[0] == pytest.approx(probabilities)  # of the last round's state
+        weights[arm] *= np.exp(0.2 * log.rewards[t, arm] / probabilities[arm] / K)
+
+
+def test_exp3_survives_weights_beyond_what_floats_can_hold():
+    trace = simulate(BernoulliBandit([0.0, 1.0], num_envs=2), Exp3(0.5), horizon=5000, seed=1)
+    assert trace.pulls[:, 1].mean() == pytest.approx(0.75 * 5000, rel=0.02)  # the weight grows to exp(1700) or so
+    assert np.isfinite(trace.regret).all()
+
+
+def test_exp3_takes_its_exploration_from_the_horizon():
+    """Corollary 3.2: with T at least K log K / (e - 1), sqrt(K log K / ((e - 1) T))."""
+    assert Exp3().layout(Problem(1, 5, horizon=1000)).params == pytest.approx(
+        (np.sqrt(5 * np.log(5) / (np.e - 1) / 1000),)
+    )
+    with pytest.raises(ValueError, match="`exploration` of Exp3 must be given"):
+        Exp3().layout(Problem(1, 5))
+
+
 def test_fixed_split_keeps_its_weights_and_gives_those_of_missing_arms_to_the_others():
     env = BernoulliBandit([0.5] * 3, num_envs=50)
     pulls = simulate(env, FixedSplit([0.2, 0.5, 0.3]), horizon=400, seed=1).pulls.sum(axis=0)
@@ -253,6 +312,9 @@ def test_a_branch_learns_what_it_would_learn_alone():
         (lambda: UCB1(float("nan")), "`width` must lie in"),
         (lambda: BetaThompson(clicks=0.0), r"`clicks` must lie in \(0.0, inf\). Got 0.0."),
         (lambda: LinUCB(features="deep"), "`features` must be disjoint or product. Got 'deep'."),
+        (lambda: LinearThompson(scale=-1.0), r"`scale` must lie in \[0.0, inf\). Got -1.0."),
+        (lambda: Exp3(0.0), r"`exploration` must lie in \(0.0, inf\). Got 0.0."),
+        (lambda: Exp3(1.5), r"`exploration` must lie in \[0.0, 1.0\]. Got 1.5."),
         (lambda: LinUCB(ridge=0.0), r"`ridge` must lie in \(0.0, inf\)"),
         (lambda: ABTest(), "Exactly one of `visitors` and `minimum_effect` must be given."),
         (lambda: ABTest(minimum_effect=0.1), "`baseline` and `minimum_effect` must be given together."),
