@@ -85,6 +85,10 @@ class Layout(NamedTuple):
     work: int = 0
     params: tuple[float, ...] = ()
 
+    def bytes(self, num_arms: int) -> int:
+        """Memory of one replication's state."""
+        return 8 * (self.arm * num_arms + self.shared + self.work)
+
 
 @dataclass(frozen=True)
 class Kernel:

@@ -12,6 +12,7 @@ import numpy as np
 from bandits.compiled.specialize import specialized
 from bandits.core import BoolArray, Context, Feedback, FloatArray, IntArray, Policy, Problem
 from bandits.kernel import ComposedKernel, Kernel, Layout, ScalarContext, ScalarFeedback
+from bandits.memory import require_memory
 from bandits.random_streams import RandomStreams
 
 
@@ -41,9 +42,17 @@ class KernelPolicy(Policy):
         return ()
 
     def reset(self, problem: Problem, random: RandomStreams) -> None:
-        """Forget everything and get ready for a problem."""
+        """Forget everything and get ready for a problem.
+
+        Raises:
+            ValueError: When the policy cannot play it, or its state does not fit into memory.
+        """
         layout = self.layout(problem)
         num_envs = problem.num_envs
+        require_memory(
+            f"The state of {self!r} in {num_envs:,} replications with {problem.num_arms:,} arms",
+            num_envs * layout.bytes(problem.num_arms),
+        )
         self._problem = problem
         self._random = random
         self._hooks = self.kernel.link(lambda hook: hook)

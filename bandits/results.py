@@ -8,12 +8,22 @@ import numpy as np
 
 from bandits.compiled.loop import Results
 from bandits.core import IntArray, Problem
+from bandits.memory import array_bytes, require_memory
 from bandits.trace import Trace
 
 
 def empty_results(problem: Problem, num_snapshots: int, num_records: int) -> Results:
-    """Room for the results of `problem.num_envs` replications."""
-    curve = (num_snapshots, problem.num_envs)
+    """Room for the results of `problem.num_envs` replications.
+
+    Raises:
+        ValueError: When there is not enough memory.
+    """
+    curve, arms = (num_snapshots, problem.num_envs), problem.num_arms
+    per_curve = 3 + len(problem.outcome_names) + num_records
+    require_memory(
+        f"Results of {problem.num_envs:,} replications with {num_snapshots} snapshots and {arms:,} arms",
+        array_bytes([(per_curve, *curve), (num_snapshots + problem.num_envs, arms)]),
+    )
     return Results(
         regret=np.zeros(curve),
         regret_fixed=np.zeros(curve),

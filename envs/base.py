@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from bandits.compiled.specialize import specialized
 from bandits.core import Problem, repr_of
 from bandits.kernel import ScalarContext, WorldKernel
+from bandits.memory import require_memory
 from bandits.random import NUM_ROLES
 
 Observation = dict[str, NDArray[Any]]
+_BYTES_PER_FLOAT = 28  # its value, the two bounds of Gymnasium's space, and whether those are finite
 
 
 class KernelEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
@@ -33,6 +35,9 @@ class KernelEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         num_envs: Number of replications `N`, at least 1.
         problem: What a policy may know beforehand, without a horizon.
         same_arms: Whether arm features are the same for all replications, so that one copy serves them.
+
+    Raises:
+        ValueError: When there are no replications, or more than fit into memory.
     """
 
     metadata = {"autoreset_mode": AutoresetMode.DISABLED, "render_modes": []}  # noqa: RUF012
@@ -50,6 +55,11 @@ class KernelEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
         self.num_envs = num_envs
         self._problem = problem
         self._same_arms = same_arms
+        floats = 1 + problem.user_dim + problem.num_arms * (problem.arm_dim + self.has_prior)
+        require_memory(
+            f"Observations of {num_envs:,} replications with {problem.num_arms:,} arms",
+            num_envs * (_BYTES_PER_FLOAT * floats + problem.num_arms + 8 * self.state_size),
+        )
         arms, low, high = problem.num_arms, np.finfo(np.float64).min, np.finfo(np.float64).max
         spaces: dict[str, gymnasium.Space[Any]] = {
             "user_id": gymnasium.spaces.Box(-1, np.iinfo(np.int64).max, (), np.int64),

@@ -8,7 +8,18 @@ import pytest
 from bandits import PropensityTable, ScalarPolicy
 from bandits.testing import ENV_CHECKS, POLICY_CHECKS, check_learns
 from envs import BernoulliBandit, GaussianBandit, SimulatedUsers
-from policies import POLICIES, UCB1, ABTest, BetaThompson, EpsilonGreedy, FixedSplit, LinUCB, PolicySplit
+from policies import (
+    POLICIES,
+    UCB1,
+    ABTest,
+    BetaThompson,
+    EpsilonGreedy,
+    Exp3,
+    FixedSplit,
+    LinearThompson,
+    LinUCB,
+    PolicySplit,
+)
 
 
 class FollowTheLeader(ScalarPolicy):
@@ -36,6 +47,9 @@ MAKERS = {
     "EpsilonGreedy decaying": partial(EpsilonGreedy, epsilon=5.0, decay=1.0),
     "UCB1": partial(UCB1, width=0.5),
     "BetaThompson": BetaThompson,
+    "Exp3": partial(Exp3, 0.1),
+    "LinearThompson": LinearThompson,
+    "LinearThompson product": partial(LinearThompson, features="product", user_components=2, arm_components=4),
     "LinUCB": LinUCB,
     "LinUCB product": partial(LinUCB, features="product", user_components=2, arm_components=4),
     "PolicySplit": partial(PolicySplit, {"ucb": UCB1(0.5), "thompson": BetaThompson()}),

@@ -22,7 +22,7 @@ USERS = SimulatedUsers(
         (BERNOULLI, EpsilonGreedy(), 47.6875),
         (BERNOULLI, BetaThompson(), 22.9075),
         (BERNOULLI, ABTest(visitors=600), 53.63),
-        (USERS, LinUCB(), 48.40698766633868),
+        (USERS, LinUCB(), 48.849987669661644),
         (USERS, UCB1(0.5), 44.646492863819006),
     ],
 )

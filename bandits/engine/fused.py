@@ -25,6 +25,7 @@ from bandits.core import IntArray, Problem
 from bandits.environment import CompiledEnvironment
 from bandits.kernel import Layout
 from bandits.kernel_policy import KernelPolicy
+from bandits.memory import require_memory
 from bandits.random import NUM_ROLES
 from bandits.results import empty_results, trace_of, wrong_arm
 from bandits.trace import Trace
@@ -65,6 +66,10 @@ def _play(
     problem = env.problem(int(rounds[-1]))
     layout = policy.layout(problem)
     names = policy.record_names(problem)
+    require_memory(
+        f"The state of {policy!r} with {problem.num_arms:,} arms in {max(threads, 1)} threads",
+        max(threads, 1) * layout.bytes(problem.num_arms),
+    )
     results = empty_results(problem, len(rounds), len(names))
     cancelled = np.zeros(1, dtype=np.int64)
     settings = Settings(seed, policy.stream, env.num_worlds, env.days_per_round, rounds, cancelled)

@@ -13,7 +13,7 @@ from bandits import Policy, PropensityTable, ScalarPolicy, Trace, simulate
 from bandits.random import CLICKS, stream_key, world_uniform
 from bandits.testing import PracticeWorld
 from envs import BernoulliBandit, GaussianBandit, SimulatedUsers
-from policies import UCB1, ABTest, BetaThompson, EpsilonGreedy, FixedSplit, LinUCB, PolicySplit
+from policies import UCB1, ABTest, BetaThompson, EpsilonGreedy, Exp3, FixedSplit, LinearThompson, LinUCB, PolicySplit
 
 RNG = np.random.default_rng(1)
 TABLE = PropensityTable(
@@ -49,6 +49,9 @@ POLICIES = {
     "EpsilonGreedy": EpsilonGreedy(0.2, 0.3),
     "UCB1": UCB1(),
     "BetaThompson": BetaThompson(),
+    "Exp3": Exp3(),
+    "LinearThompson": LinearThompson(),
+    "LinearThompson product": LinearThompson(features="product", user_components=2, arm_components=2),
     "LinUCB": LinUCB(),
     "LinUCB product": LinUCB(features="product", user_components=2, arm_components=2),
     "PolicySplit": PolicySplit({"a": UCB1(), "b": PolicySplit({"c": EpsilonGreedy(), "d": UCB1(0.5)}, by="visit")}),
