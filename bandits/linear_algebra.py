@@ -161,7 +161,7 @@ def packed_add_square(packed: FloatArray, factor: float, x: FloatArray) -> None:
 
 @jit
 def multiply(matrix: FloatArray, x: FloatArray, out: FloatArray) -> None:
-    """`out` (P,) = `matrix` `x` for a symmetric matrix (P, P), stored whole; `x` (P,).
+    """`out` (P,) = A `x` (P,) for a symmetric matrix stored whole, row after row, shape (P * P,).
 
     The inner loop runs along memory, four rows at a time: entering it costs as much as several of its steps.
     """
@@ -171,25 +171,26 @@ def multiply(matrix: FloatArray, x: FloatArray, out: FloatArray) -> None:
     blocks = size // 4 * 4
     for j in range(0, blocks, 4):
         first, second, third, fourth = x[j], x[j + 1], x[j + 2], x[j + 3]
+        rows = matrix[j * size : (j + 4) * size]
         for i in range(size):
-            pair = first * matrix[j, i] + second * matrix[j + 1, i]
-            out[i] += pair + (third * matrix[j + 2, i] + fourth * matrix[j + 3, i])
+            pair = first * rows[i] + second * rows[size + i]
+            out[i] += pair + (third * rows[2 * size + i] + fourth * rows[3 * size + i])
     for j in range(blocks, size):
         for i in range(size):
-            out[i] += x[j] * matrix[j, i]
+            out[i] += x[j] * matrix[j * size + i]
 
 
 @jit
-def cholesky(matrix: FloatArray) -> None:
-    """Replace the lower triangle of a positive semidefinite matrix (P, P) by its Cholesky factor."""
-    for j in range(matrix.shape[0]):
-        pivot = matrix[j, j]
+def cholesky(matrix: FloatArray, size: int) -> None:
+    """Put the Cholesky factor of a positive semidefinite matrix, shape (size * size,), into its lower triangle."""
+    for j in range(size):
+        pivot = matrix[j * size + j]
         for i in range(j):
-            pivot -= matrix[j, i] * matrix[j, i]
+            pivot -= matrix[j * size + i] * matrix[j * size + i]
         pivot = sqrt(max(pivot, 0.0))
-        matrix[j, j] = pivot
-        for row in range(j + 1, matrix.shape[0]):
-            total = matrix[row, j]
+        matrix[j * size + j] = pivot
+        for row in range(j + 1, size):
+            total = matrix[row * size + j]
             for i in range(j):
-                total -= matrix[row, i] * matrix[j, i]
-            matrix[row, j] = total / pivot if pivot > 0.0 else 0.0
+                total -= matrix[row * size + i] * matrix[j * size + i]
+            matrix[row * size + j] = total / pivot if pivot > 0.0 else 0.0

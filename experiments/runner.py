@@ -9,8 +9,10 @@ from functools import cache
 from pathlib import Path
 
 from bandits import Policy, ScalarPolicy, simulate
+from bandits.engine.simulation import available_cores
 from experiments import provenance
 from experiments.cells import CellState, hash_of
+from experiments.compiling import compile_missing
 from experiments.config import LoadedConfig
 from experiments.plan import plan_cells
 from experiments.policy_specs import Resolved, build_policy, user_sources
@@ -49,7 +51,10 @@ def run_experiment(
     began = datetime.now(UTC)
     worlds = {world.kind: world for world in prepare_worlds(config, run, reporter)}
     with reporter.stage("Trying every policy"):
-        _time_policies(loaded, run, worlds)
+        world = next(iter(worlds.values()))
+        specs = list(config.policies.values())
+        compile_missing(specs, loaded.folder, world.make(1), threads or available_cores(), reporter)
+        _time_policies(loaded, run, world)
 
     @cache
     def sources_of(files: frozenset[Path]) -> str:
@@ -120,13 +125,12 @@ def _compute(
     return len(todo)
 
 
-def _time_policies(loaded: LoadedConfig, run: RunFolder, worlds: Mapping[str, World]) -> None:
+def _time_policies(loaded: LoadedConfig, run: RunFolder, world: World) -> None:
     """Let every policy play a little in the first world, so that wrong ones fail before hours are spent; keep the time.
 
     The time per decision is that of one replication on one thread, the simulated user's part included.
     """
     costs = run.read_json("costs")
-    world = next(iter(worlds.values()))
     for label, spec in loaded.config.policies.items():
         if label in costs:
             continue

@@ -17,7 +17,9 @@ from bandits.machine_code import jit
 from bandits.variates import normals
 
 # `params`: the multiple of the standard error, ridge, length U of u, length A of a. `shared`: the inverse of the
-# precision matrix (P, P) and the coefficients (P,), where P = U A and u's index is the slow one.
+# precision matrix (P, P) and the coefficients (P,), where P = U A and u's index is the slow one. `work`: to choose, m
+# (A,), B (A, A), a (A,), another such vector, and products of u with the inverse (A, P); to learn, a, x (P,) and a
+# product (P,).
 _MULTIPLE, _RIDGE, _USER, _ARM = range(4)
 
 # Field of `arm`.
@@ -31,7 +33,7 @@ def layout(problem: Problem, multiple: float, ridge: float, user_components: int
     return Layout(
         arm=1,
         shared=(size + 1) * size,
-        work=max(2 * size, arm * size + arm * arm + 2 * arm) + arm,
+        work=3 * arm + arm * arm + max(arm, 2) * size,
         params=(multiple, ridge, user, arm),
     )
 
@@ -44,35 +46,37 @@ def start(state: State, random: Any) -> None:
 
 
 @jit
-def _project(state: State, context: ScalarContext, mean: FloatArray, covariance: FloatArray, rows: FloatArray) -> None:
-    """Mean (A,) and covariance (A, A) of b = Theta' u for the user who is there; `rows` (A, P) is scratch."""
-    arm, size = rows.shape
-    inverse, coefficients = state.shared[: size * size].reshape(size, size), state.shared[size * size :]
-    mean[:] = 0.0
-    covariance[:] = 0.0
-    rows[:] = 0.0
+def _project(state: State, user: FloatArray) -> None:
+    """Mean and covariance of b = Theta' u for the user who is there."""
+    length = int(state.params[_ARM])
+    size = int(state.params[_USER]) * length
+    mean, covariance = state.work[:length], state.work[length : length + length * length]
+    rows = state.work[3 * length + length * length :]  # (A, P): u' times the rows of the inverse that belong to a_e
+    for i in range(length + length * length):
+        state.work[i] = 0.0
+    for i in range(length * size):
+        rows[i] = 0.0
     for d in range(int(state.params[_USER])):
-        weight = _component(context.user, d)
-        for e in range(arm):
-            mean[e] += weight * coefficients[d * arm + e]
+        weight = user[d - 1] if d > 0 else 1.0
+        for e in range(length):
+            mean[e] += weight * state.shared[size * size + d * length + e]
+            row = state.shared[(d * length + e) * size : (d * length + e + 1) * size]
             for i in range(size):
-                rows[e, i] += weight * inverse[d * arm + e, i]
+                rows[e * size + i] += weight * row[i]
     for d in range(int(state.params[_USER])):
-        weight = _component(context.user, d)
-        for e in range(arm):
-            for f in range(arm):
-                covariance[e, f] += weight * rows[e, d * arm + f]
+        weight = user[d - 1] if d > 0 else 1.0
+        for e in range(length):
+            for f in range(length):
+                covariance[e * length + f] += weight * rows[e * size + d * length + f]
 
 
 @jit
 def bound(state: State, context: ScalarContext) -> None:
     """Scores: upper confidence bounds."""
-    arm = int(state.params[_ARM])
-    size = int(state.params[_USER]) * arm
-    a, mean, product = state.work[:arm], state.work[arm : 2 * arm], state.work[2 * arm : 3 * arm]
-    covariance = state.work[3 * arm : (3 + arm) * arm].reshape(arm, arm)
-    rows = state.work[(3 + arm) * arm : (3 + arm + size) * arm].reshape(arm, size)
-    _project(state, context, mean, covariance, rows)
+    _project(state, context.user)
+    length = int(state.params[_ARM])
+    mean, covariance = state.work[:length], state.work[length : length + length * length]
+    a, product = state.work[length + length * length :][:length], state.work[2 * length + length * length :][:length]
     for k in range(state.arm.shape[1]):
         if context.available[k]:
             _arm_features(context, k, a)
@@ -84,16 +88,15 @@ def bound(state: State, context: ScalarContext) -> None:
 @jit
 def sample(state: State, context: ScalarContext, random: Any) -> None:
     """Scores: one draw of b, and what each arm is worth if it is true."""
-    arm = int(state.params[_ARM])
-    size = int(state.params[_USER]) * arm
-    a, mean, draw = state.work[:arm], state.work[arm : 2 * arm], state.work[2 * arm : 3 * arm]
-    covariance = state.work[3 * arm : (3 + arm) * arm].reshape(arm, arm)
-    rows = state.work[(3 + arm) * arm : (3 + arm + size) * arm].reshape(arm, size)
-    _project(state, context, mean, covariance, rows)
+    _project(state, context.user)
+    length = int(state.params[_ARM])
+    mean, covariance = state.work[:length], state.work[length : length + length * length]
+    a, draw = state.work[length + length * length :][:length], state.work[2 * length + length * length :][:length]
     normals(draw, random)
-    cholesky(covariance)
-    for e in range(arm):
-        mean[e] += state.params[_MULTIPLE] * dot(covariance[e, : e + 1], draw[: e + 1])
+    cholesky(covariance, length)
+    for e in range(length):
+        for i in range(e + 1):
+            mean[e] += state.params[_MULTIPLE] * covariance[e * length + i] * draw[i]
     for k in range(state.arm.shape[1]):
         if context.available[k]:
             _arm_features(context, k, a)
@@ -106,10 +109,10 @@ def learn(state: State, context: ScalarContext, arm: int, reward: float) -> None
     length = int(state.params[_ARM])
     size = int(state.params[_USER]) * length
     a, x, product = state.work[:length], state.work[length : length + size], state.work[length + size :][:size]
-    inverse, coefficients = state.shared[: size * size].reshape(size, size), state.shared[size * size :]
+    inverse, coefficients = state.shared[: size * size], state.shared[size * size :]
     _arm_features(context, arm, a)
     for d in range(int(state.params[_USER])):
-        weight = _component(context.user, d)
+        weight = context.user[d - 1] if d > 0 else 1.0
         for e in range(length):
             x[d * length + e] = weight * a[e]
     multiply(inverse, x, product)
@@ -117,19 +120,14 @@ def learn(state: State, context: ScalarContext, arm: int, reward: float) -> None
     step = scale * (reward - dot(coefficients, x))
     for i in range(size):
         factor = scale * product[i]
+        row = inverse[i * size : (i + 1) * size]
         for j in range(size):
-            inverse[i, j] -= factor * product[j]
+            row[j] -= factor * product[j]
         coefficients[i] += step * product[i]
 
 
 @jit
-def _component(features: FloatArray, index: int) -> float:
-    """Entry of (1, features)."""
-    entry: float = features[index - 1] if index > 0 else 1.0
-    return entry
-
-
-@jit
 def _arm_features(context: ScalarContext, arm: int, a: FloatArray) -> None:
+    """The vector (1, arm)."""
     for e in range(a.shape[0]):
-        a[e] = _component(context.arms[arm], e)
+        a[e] = context.arms[arm, e - 1] if e > 0 else 1.0

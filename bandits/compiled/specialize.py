@@ -77,6 +77,11 @@ def specialized(policy: Kernel | ComposedKernel | None, world: WorldKernel | Non
     return module
 
 
+def is_compiled(policy: Kernel | ComposedKernel, world: WorldKernel) -> bool:
+    """Whether the cache on disk holds the fused loop of a policy and a world."""
+    return any(Path(str(specialized(policy, world).__file__)).parent.glob("**/loop.run-*.nbc"))
+
+
 def _one_process_at_a_time(compile: Hook, lock: Path) -> Hook:
     """Compile or read the cache while no other process does.
 

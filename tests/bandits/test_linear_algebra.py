@@ -60,15 +60,15 @@ def test_packed_matrices(size):
 def test_whole_matrices(size):
     rng = np.random.default_rng(size)
     matrix, x, out = symmetric(size, rng), rng.normal(size=size), np.empty(size)
-    la.multiply(matrix, x, out)
+    la.multiply(matrix.ravel(), x, out)
     assert out == pytest.approx(matrix @ x)
     factor = matrix.copy()
-    la.cholesky(factor)
+    la.cholesky(factor.ravel(), size)
     assert np.tril(factor) == pytest.approx(np.linalg.cholesky(matrix))
 
 
 def test_cholesky_of_a_singular_matrix():
     matrix = np.outer([1.0, 2.0, 3.0], [1.0, 2.0, 3.0])
     factor = matrix.copy()
-    la.cholesky(factor)
+    la.cholesky(factor.ravel(), 3)
     assert np.tril(factor) @ np.tril(factor).T == pytest.approx(matrix)
