@@ -1,22 +1,47 @@
 """Bandit policies and A/B designs."""
 
-from bandits.core import Policy
+from typing import TYPE_CHECKING, Any
+
 from policies.ab_test import ABTest
 from policies.epsilon_greedy import EpsilonGreedy
 from policies.fixed_split import FixedSplit
 from policies.linucb import LinUCB
 from policies.policy_split import PolicySplit
+from policies.registry import PolicyRegistry
 from policies.thompson import BetaThompson
 from policies.ucb import UCB1
 
-POLICIES: dict[str, type[Policy]] = {
-    "FixedSplit": FixedSplit,
-    "ABTest": ABTest,
-    "EpsilonGreedy": EpsilonGreedy,
-    "UCB1": UCB1,
-    "BetaThompson": BetaThompson,
-    "LinUCB": LinUCB,
-    "PolicySplit": PolicySplit,
-}
+if TYPE_CHECKING:
+    from policies.neural import NeuralGreedy
 
-__all__ = ["POLICIES", "UCB1", "ABTest", "BetaThompson", "EpsilonGreedy", "FixedSplit", "LinUCB", "PolicySplit"]
+POLICIES = PolicyRegistry(
+    {
+        "FixedSplit": "policies.fixed_split:FixedSplit",
+        "ABTest": "policies.ab_test:ABTest",
+        "EpsilonGreedy": "policies.epsilon_greedy:EpsilonGreedy",
+        "UCB1": "policies.ucb:UCB1",
+        "BetaThompson": "policies.thompson:BetaThompson",
+        "LinUCB": "policies.linucb:LinUCB",
+        "PolicySplit": "policies.policy_split:PolicySplit",
+        "NeuralGreedy": "policies.neural:NeuralGreedy",
+    }
+)
+
+__all__ = [
+    "POLICIES",
+    "UCB1",
+    "ABTest",
+    "BetaThompson",
+    "EpsilonGreedy",
+    "FixedSplit",
+    "LinUCB",
+    "NeuralGreedy",
+    "PolicySplit",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """The policy that needs torch, which is loaded when the policy is first asked for."""
+    if name == "NeuralGreedy":
+        return POLICIES[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
