@@ -158,6 +158,10 @@ class Policy(ABC):
         """Numbers worth a curve in the report, name to shape (N,); read at every snapshot."""
         return {}
 
+    def torch_twin(self) -> Policy | None:
+        """A policy of the same law for the `torch` engine, a `bandits.torch_engine.TorchPolicy`; None without one."""
+        return None
+
     def __repr__(self) -> str:
         return repr_of(self)
 

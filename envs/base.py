@@ -112,6 +112,7 @@ class KernelEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
             np.zeros((size, problem.num_arms if self.has_prior else 0)),
         )
         self._context = ScalarContext(*buffers)
+        self._shared_arms = np.broadcast_to(arms[0], (size, *arms.shape[1:])) if self._same_arms else None
         self._rows.world_start_rows(drawn, first, self.tables, self._worlds, self._keys, self._state, self._context)
         self._round = 0
         return self._arrive(), {"world": self._worlds.copy()}
@@ -167,13 +168,12 @@ class KernelEnv(VectorEnv[Observation, NDArray[Any], NDArray[Any]]):
     def _arrive(self) -> Observation:
         self._rows.arrive_rows(self._round, self.tables, self._worlds, self._keys, self._state, self._context)
         context = self._context
-        time = np.full(self.num_envs, self._round * self.days_per_round)
-        arms = np.broadcast_to(context.arms[0], context.arms.shape) if self._same_arms else context.arms.copy()
+        # Copies, since who keeps an observation must find it unchanged later.
         observation = {
             "user_id": np.array(context.user_id),
-            "time": time,
+            "time": np.full(self.num_envs, self._round * self.days_per_round),
             "user": context.user.copy(),
-            "arms": arms,
-            "available": context.available.astype(np.int8),
+            "arms": context.arms.copy() if self._shared_arms is None else self._shared_arms,
+            "available": context.available.copy().view(np.int8),  # as Gymnasium's MultiBinary wants it
         }
         return observation | ({"prior": context.prior.copy()} if self.has_prior else {})

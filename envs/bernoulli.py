@@ -13,6 +13,7 @@ from bandits.kernel import World
 from bandits.machine_code import jit
 from bandits.random import CLICKS, world_uniform
 from bandits.special import betaincinv
+from bandits.table_world import TableWorld
 from envs.base import KernelEnv
 from envs.fixed_means import fixed_means_kernel, means_table, require_one_of
 
@@ -82,6 +83,24 @@ class BernoulliBandit(KernelEnv):
         self.num_worlds = len(table)
         self.state_size = arms + 1
         super().__init__(num_envs, Problem(num_envs, arms))
+
+    def table_world(self) -> TableWorld | None:
+        """The whole world as arrays; None when every replication draws its own means."""
+        means: FloatArray = self.tables.means
+        worlds, arms = means.shape
+        if arms == 0:
+            return None
+        return TableWorld(
+            p=means[:, np.newaxis],
+            arrivals=np.ones(1),
+            available_from=np.zeros((worlds, arms), dtype=np.int64),
+            fixed=np.argmax(means, axis=1).astype(np.int64),
+            user=np.zeros((1, 0)),
+            arms=np.zeros((1, arms, 0)),
+            prior=np.zeros((0, 0, 0)),
+            anonymous=True,
+            days_per_round=self.days_per_round,
+        )
 
 
 def beta_parameters(prior: Any, num_arms: int | None) -> FloatArray:

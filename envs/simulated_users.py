@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -11,32 +9,11 @@ from bandits.core import Problem
 from bandits.kernel import World, WorldKernel
 from bandits.propensity_table import PropensityTable
 from bandits.random import ARRIVALS, CLICKS, world_uniform
+from bandits.table_world import TableWorld
 from envs.base import KernelEnv
 
 FloatArray = NDArray[np.float64]
 _NEVER = np.iinfo(np.int64).max
-
-
-class UserTables(NamedTuple):
-    """What the kernel reads.
-
-    Attributes:
-        p: Click probabilities, shape (W, U, K).
-        arrivals: Cumulative arrival probabilities of the users, shape (U,); the last is 1.
-        available_from: Round from which each arm is available, shape (W, K); the largest integer for padding.
-        fixed: Best single arm of each world among those available throughout, shape (W,).
-        user: User features, shape (U, D).
-        arms: Arm features, shape (W, K, E), or (1, K, E) when they are the same in all worlds.
-        prior: Predicted click probabilities, shape (W, U, K); (0, 0, 0) when there is no prior.
-    """
-
-    p: NDArray[np.float32]
-    arrivals: FloatArray
-    available_from: NDArray[np.int64]
-    fixed: NDArray[np.int64]
-    user: FloatArray
-    arms: FloatArray
-    prior: FloatArray
 
 
 def _start(world: World, user: FloatArray, arms: FloatArray, available: NDArray[np.bool_], prior: FloatArray) -> None:
@@ -143,7 +120,8 @@ class SimulatedUsers(KernelEnv):
         population = np.einsum("wuk,u->wk", table.p.astype(np.float64), chances / chances.sum())
         cumulative = np.cumsum(chances / chances.sum())
         cumulative[np.flatnonzero(chances)[-1] :] = 1.0  # rounding must not let users of weight 0 in
-        self.tables = UserTables(
+        self.days_per_round = 1.0 / visitors_per_day
+        self.tables = TableWorld(
             p=table.p,
             arrivals=cumulative,
             available_from=start,
@@ -151,11 +129,17 @@ class SimulatedUsers(KernelEnv):
             user=user,
             arms=features if features.ndim == 3 else features[np.newaxis],
             prior=given,
+            anonymous=False,
+            days_per_round=self.days_per_round,
         )
         self.num_worlds = worlds
-        self.days_per_round = 1.0 / visitors_per_day
         problem = Problem(num_envs, arms, user_dim=user.shape[1], arm_dim=features.shape[-1])
         super().__init__(num_envs, problem, same_arms=len(self.tables.arms) == 1)
+
+    def table_world(self) -> TableWorld:
+        """The whole world as arrays."""
+        tables: TableWorld = self.tables
+        return tables
 
 
 def _array(name: str, value: ArrayLike | None, shape: tuple[int, ...], default: FloatArray) -> FloatArray:

@@ -35,6 +35,8 @@ class Cell:
         horizon: Rounds.
         snapshots: Rounds after which curves have a point.
         sources: Hash of the source code that takes part.
+        device: Type of the device that the torch engine plays on, `cpu` or `cuda`; None where another engine plays,
+            whose numbers depend on no device.
     """
 
     policy: Resolved
@@ -45,6 +47,7 @@ class Cell:
     horizon: int
     snapshots: tuple[int, ...]
     sources: str
+    device: str | None = None
 
     @property
     def description(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bandits.reward_models.fit_config import FitConfig
-from experiments.policy_specs import Resolved, resolve_policy
+from experiments.policy_specs import Resolved, build_policy, resolve_policy, torch_twin
 from experiments.problems import ConfigError, Problem, did_you_mean, from_pydantic, shown
 from experiments.yaml_file import apply_overrides, parse
 
@@ -85,6 +85,12 @@ class SimulationConfig(Section):
     replications: int = Field(200, ge=1, description="independent repetitions of every policy")
     chunk: int = Field(100, ge=1, description="replications that are computed and stored together")
     snapshots: int = Field(200, ge=2, description="points of each curve, geometrically spaced")
+    engine: Literal["auto", "torch"] = Field(
+        "auto", description="'torch': policies that have a version for torch play on its device; others as with 'auto'"
+    )
+    device: Literal["cpu", "cuda"] | None = Field(
+        None, description="device of the policies that play on one; default: a GPU when there is one"
+    )
     test_lengths: list[int] | None = Field(
         None, description="lengths of the A/B test to compare in hindsight; default: a few shares of the horizon"
     )
@@ -163,7 +169,7 @@ def load_config(source: str | Path, overrides: Sequence[str] = (), *, quick: boo
     except ValidationError as error:
         problems = from_pydantic(error, ExperimentConfig, raw) + problems
         raise ConfigError(origin, problems) from None
-    problems += _cross_problems(config)
+    problems += _cross_problems(config) + _device_problems(config, folder)
     if problems:
         raise ConfigError(origin, problems)
     return LoadedConfig(config=_quick(config) if quick else _completed(config), folder=folder)
@@ -254,6 +260,30 @@ def _cross_problems(config: ExperimentConfig) -> list[Problem]:
         if arrival <= 0 or (isinstance(arrival, float) and arrival >= 1):
             text = f"must be a round, or a share of the horizon between 0 and 1. Got {arrival}."
             problems.append(Problem(f"world.late_items.{item}", text))
+    return problems
+
+
+def _device_problems(config: ExperimentConfig, folder: Path) -> list[Problem]:
+    engine, device = config.simulation.engine, config.simulation.device
+    if engine == "auto" and device is None:
+        return []
+    path, got = ("simulation.engine", engine) if engine == "torch" else ("simulation.device", device)
+    problems = []
+    twins = [(policy, torch_twin(policy)) for policy in (build_policy(s, folder) for s in config.policies.values())]
+    if isinstance(config.data, BernoulliData) and config.data.means is None:
+        text = f"must be left out where replications draw their own click rates: no device plays them. Got {got}."
+        problems.append(Problem(path, text))
+    elif engine == "torch" and not any(twin for _, twin in twins):
+        problems.append(Problem(path, "must be auto where no policy has a version for torch. Got torch."))
+    elif engine == "auto" and not any(twin is policy for policy, twin in twins):
+        problems.append(Problem(path, f"must be left out where no policy plays on a device. Got {got}."))
+    if device is not None:
+        from bandits.torch_device import choose_device  # here, so that other configs do not wait for torch
+
+        try:
+            choose_device(device)
+        except ValueError as error:
+            problems.append(Problem("simulation.device", str(error)))
     return problems
 
 

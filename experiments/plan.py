@@ -19,6 +19,7 @@ def plan_cells(
     worlds: Mapping[str, Mapping[str, Any]],
     sources: Callable[[Resolved], str],
     arrivals: Sequence[int] = (),
+    device: Callable[[Resolved], str | None] = lambda policy: None,
 ) -> list[PlannedCell]:
     """All cells of an experiment: every policy in every kind of world, then the A/B test at other lengths.
 
@@ -27,19 +28,20 @@ def plan_cells(
         worlds: Kinds of world and what determines each; the first is the one that the report is about.
         sources: Hash of the source code behind a policy.
         arrivals: Rounds in which late items arrive.
+        device: Type of the device that the torch engine plays a policy on; None where another engine plays it.
     """
     points = snapshots(config, arrivals)
     plan = [
         PlannedCell(label, kind, cell)
         for kind, world in worlds.items()
         for label, policy in config.policies.items()
-        for cell in _chunks(config, policy, world, sources(policy), points)
+        for cell in _chunks(config, policy, world, sources(policy), device(policy), points)
     ]
     kind, world = next(iter(worlds.items()))
     return plan + [
         PlannedCell(config.baseline, kind, cell, length)
         for length, policy in other_lengths(config).items()
-        for cell in _chunks(config, policy, world, sources(policy), points)
+        for cell in _chunks(config, policy, world, sources(policy), device(policy), points)
     ]
 
 
@@ -71,7 +73,12 @@ def snapshots(config: ExperimentConfig, arrivals: Sequence[int] = ()) -> tuple[i
 
 
 def _chunks(
-    config: ExperimentConfig, policy: Resolved, world: Mapping[str, Any], sources: str, points: tuple[int, ...]
+    config: ExperimentConfig,
+    policy: Resolved,
+    world: Mapping[str, Any],
+    sources: str,
+    device: str | None,
+    points: tuple[int, ...],
 ) -> list[Cell]:
     simulation = config.simulation
     return [
@@ -84,6 +91,7 @@ def _chunks(
             horizon=simulation.horizon,
             snapshots=points,
             sources=sources,
+            device=device,
         )
         for first in range(0, simulation.replications, simulation.chunk)
     ]

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from bandits.core import Policy
 from experiments.problems import Problem, did_you_mean, shown
 
 Resolved = dict[str, Any]
@@ -75,6 +76,11 @@ def build_policy(resolved: Resolved, folder: Path) -> Any:
     if resolved["stream"]:
         policy.stream = resolved["stream"]
     return policy
+
+
+def torch_twin(policy: Any) -> Any:
+    """What the torch engine plays in a policy's place; None where it cannot, as with every scalar policy."""
+    return policy.torch_twin() if isinstance(policy, Policy) else None
 
 
 def find_policy(name: object, folder: Path) -> Any:

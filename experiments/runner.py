@@ -9,13 +9,14 @@ from functools import cache
 from pathlib import Path
 
 from bandits import Policy, ScalarPolicy, simulate
+from bandits.engine import Engine, choose_engine
 from bandits.engine.simulation import available_cores
 from experiments import provenance
 from experiments.cells import CellState, hash_of
 from experiments.compiling import compile_missing
-from experiments.config import LoadedConfig
+from experiments.config import LoadedConfig, SimulationConfig
 from experiments.plan import plan_cells
-from experiments.policy_specs import Resolved, build_policy, user_sources
+from experiments.policy_specs import Resolved, build_policy, torch_twin, user_sources
 from experiments.progress import Reporter
 from experiments.report import write_report
 from experiments.run_folder import PlannedCell, RunFolder
@@ -63,8 +64,12 @@ def run_experiment(
     def sources(policy: Resolved) -> str:
         return sources_of(frozenset(user_sources(policy, loaded.folder)))
 
+    def device(policy: Resolved) -> str | None:
+        world = next(iter(worlds.values()))
+        return _engine_and_device(world, build_policy(policy, loaded.folder), config.simulation)[1]
+
     arrivals = [start for _, start in next(iter(worlds.values())).late_items]
-    plan = plan_cells(config, {kind: world.key for kind, world in worlds.items()}, sources, arrivals)
+    plan = plan_cells(config, {kind: world.key for kind, world in worlds.items()}, sources, arrivals, device)
     with reporter.stage("Simulating"):
         computed = _compute(plan, loaded, run, worlds, threads, reporter)
     with reporter.stage("Summing up"):
@@ -119,6 +124,8 @@ def _compute(
                 first_replication=cell.first_replication,
                 threads=threads,
                 snapshots=cell.snapshots,
+                engine="torch" if cell.device else "auto",
+                device=cell.device,
             )
             run.cells.write(cell, trace)
             advance(f"{planned.label} ({planned.kind} world)")
@@ -136,19 +143,37 @@ def _time_policies(loaded: LoadedConfig, run: RunFolder, world: World) -> None:
             continue
         policy = build_policy(spec, loaded.folder)
         try:
-            costs[label] = _microseconds_per_decision(world, policy, loaded.config.simulation.horizon)
+            costs[label] = _microseconds_per_decision(world, policy, loaded.config.simulation)
         except ValueError as error:
             raise ValueError(f"policies.{label}: {error}") from error
         run.write_json("costs", costs)
 
 
-def _microseconds_per_decision(world: World, policy: Policy | ScalarPolicy, horizon: int) -> float:
-    simulate(world.make(1), policy, horizon=min(horizon, 100), seed=0, threads=1, snapshots=2)
-    rounds = min(horizon, 1_000)
+def _microseconds_per_decision(world: World, policy: Policy | ScalarPolicy, simulation: SimulationConfig) -> float:
+    engine, device = _engine_and_device(world, policy, simulation)
+
+    def play(horizon: int) -> None:
+        simulate(world.make(1), policy, horizon=horizon, seed=0, threads=1, snapshots=2, engine=engine, device=device)
+
+    play(min(simulation.horizon, 100))
+    rounds = min(simulation.horizon, 1_000)
     while True:
         began = time.perf_counter()
-        simulate(world.make(1), policy, horizon=rounds, seed=0, threads=1, snapshots=2)
+        play(rounds)
         seconds = time.perf_counter() - began
         if seconds >= _TIMED_FOR_AT_LEAST or rounds >= _MOST_TIMED_ROUNDS:
             return round(seconds / rounds * 1e6, 4)
         rounds *= 10
+
+
+def _engine_and_device(
+    world: World, policy: Policy | ScalarPolicy, simulation: SimulationConfig
+) -> tuple[Engine, str | None]:
+    """What plays a policy, and on which type of device where that is the torch engine."""
+    wanted: Engine = "torch" if simulation.engine == "torch" and torch_twin(policy) is not None else "auto"
+    engine = choose_engine(world.make(1), policy, wanted)
+    if engine != "torch":
+        return engine, None
+    from bandits.torch_device import choose_device  # here, so that other experiments do not wait for torch
+
+    return engine, choose_device(simulation.device or "auto").type

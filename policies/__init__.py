@@ -1,6 +1,7 @@
 """Bandit policies and A/B designs."""
 
-from bandits.core import Policy
+from typing import TYPE_CHECKING, Any
+
 from policies.ab_test import ABTest
 from policies.epsilon_greedy import EpsilonGreedy
 from policies.exp3 import Exp3
@@ -8,20 +9,27 @@ from policies.fixed_split import FixedSplit
 from policies.linear_thompson import LinearThompson
 from policies.linucb import LinUCB
 from policies.policy_split import PolicySplit
+from policies.registry import PolicyRegistry
 from policies.thompson import BetaThompson
 from policies.ucb import UCB1
 
-POLICIES: dict[str, type[Policy]] = {
-    "FixedSplit": FixedSplit,
-    "ABTest": ABTest,
-    "EpsilonGreedy": EpsilonGreedy,
-    "UCB1": UCB1,
-    "BetaThompson": BetaThompson,
-    "Exp3": Exp3,
-    "LinUCB": LinUCB,
-    "LinearThompson": LinearThompson,
-    "PolicySplit": PolicySplit,
-}
+if TYPE_CHECKING:
+    from policies.neural import NeuralGreedy
+
+POLICIES = PolicyRegistry(
+    {
+        "FixedSplit": "policies.fixed_split:FixedSplit",
+        "ABTest": "policies.ab_test:ABTest",
+        "EpsilonGreedy": "policies.epsilon_greedy:EpsilonGreedy",
+        "UCB1": "policies.ucb:UCB1",
+        "BetaThompson": "policies.thompson:BetaThompson",
+        "Exp3": "policies.exp3:Exp3",
+        "LinearThompson": "policies.linear_thompson:LinearThompson",
+        "LinUCB": "policies.linucb:LinUCB",
+        "PolicySplit": "policies.policy_split:PolicySplit",
+        "NeuralGreedy": "policies.neural:NeuralGreedy",
+    }
+)
 
 __all__ = [
     "POLICIES",
@@ -33,5 +41,13 @@ __all__ = [
     "FixedSplit",
     "LinUCB",
     "LinearThompson",
+    "NeuralGreedy",
     "PolicySplit",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """The policy that needs torch, which is loaded when the policy is first asked for."""
+    if name == "NeuralGreedy":
+        return POLICIES[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

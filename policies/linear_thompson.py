@@ -6,7 +6,7 @@ from types import ModuleType
 from typing import Any, Literal
 
 from bandits.choice import argmax
-from bandits.core import Problem
+from bandits.core import Policy, Problem
 from bandits.kernel import Kernel, Layout, ScalarContext, ScalarFeedback, State
 from bandits.kernel_policy import KernelPolicy
 from policies import linear_disjoint, linear_product
@@ -64,6 +64,14 @@ class LinearThompson(KernelPolicy):
         self.scale, self.ridge, self.features = scale, ridge, features
         self.user_components, self.arm_components = user_components, arm_components
         self.kernel = _DISJOINT if features == "disjoint" else _PRODUCT
+
+    def torch_twin(self) -> Policy | None:
+        """The policy on a device; disjoint features only."""
+        if self.features != "disjoint":
+            return None
+        from policies.neural import TorchLinearThompson
+
+        return TorchLinearThompson(self.scale, self.ridge)
 
     def layout(self, problem: Problem) -> Layout:
         if self.features == "disjoint":

@@ -1,10 +1,12 @@
 """Every policy and every environment keeps the promises of `bandits.testing`."""
 
+import importlib
 from functools import partial
 
 import numpy as np
 import pytest
 
+import policies
 from bandits import PropensityTable, ScalarPolicy
 from bandits.testing import ENV_CHECKS, POLICY_CHECKS, check_learns
 from envs import BernoulliBandit, GaussianBandit, SimulatedUsers
@@ -55,8 +57,16 @@ MAKERS = {
     "PolicySplit": partial(PolicySplit, {"ucb": UCB1(0.5), "thompson": BetaThompson()}),
     "PolicySplit by visit": partial(PolicySplit, {"greedy": EpsilonGreedy(), "linear": LinUCB()}, by="visit"),
     "scalar": FollowTheLeader,
+    "NeuralGreedy": lambda: policies.NeuralGreedy(replay=100),
+    "TorchLinearThompson": lambda: importlib.import_module("policies.neural").TorchLinearThompson(),
 }
 LEARNERS = set(MAKERS) - {"FixedSplit", "scalar"}
+NEED_TORCH = {"NeuralGreedy", "TorchLinearThompson"}
+
+
+def marked(names):
+    return [pytest.param(name, marks=[pytest.mark.model] * (name in NEED_TORCH)) for name in sorted(names)]
+
 
 RNG = np.random.default_rng(3)
 TABLE = PropensityTable.single_world(RNG.uniform(0.05, 0.6, (7, 4)))
@@ -78,17 +88,18 @@ WORLDS = {
 }
 
 
+@pytest.mark.model
 def test_every_bundled_policy_is_checked():
     assert {type(make()) for make in MAKERS.values()} >= set(POLICIES.values())
 
 
 @pytest.mark.parametrize("check", POLICY_CHECKS, ids=lambda check: check.__name__)
-@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize("name", marked(MAKERS))
 def test_policy(name, check):
     check(MAKERS[name])
 
 
-@pytest.mark.parametrize("name", sorted(LEARNERS))
+@pytest.mark.parametrize("name", marked(LEARNERS))
 def test_policy_learns(name):
     check_learns(MAKERS[name])
 

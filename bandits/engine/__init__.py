@@ -1,5 +1,5 @@
 """The engine: `simulate` and the ways in which it plays."""
 
-from bandits.engine.simulation import simulate
+from bandits.engine.simulation import Engine, choose_engine, simulate
 
-__all__ = ["simulate"]
+__all__ = ["Engine", "choose_engine", "simulate"]

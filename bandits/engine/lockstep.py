@@ -9,6 +9,7 @@ import numpy as np
 from bandits.compiled.loop import Results
 from bandits.core import BoolArray, Context, Feedback, FloatArray, IntArray, Policy, Problem
 from bandits.environment import Environment, context_of
+from bandits.memory import array_bytes, require_memory
 from bandits.random_streams import RandomStreams
 from bandits.results import empty_results, trace_of, wrong_arm
 from bandits.trace import Trace
@@ -19,6 +20,7 @@ def play_in_lockstep(env: Environment, policy: Policy, rounds: IntArray, seed: i
     horizon = int(rounds[-1])
     problem = env.problem(horizon)
     size = problem.num_envs
+    _require_memory(problem, len(rounds))
     everyone = np.arange(size)
     policy.reset(problem, RandomStreams(seed, size, first, policy.stream))
     observation, info = env.reset(seed=seed, options={"first_replication": first})
@@ -28,6 +30,7 @@ def play_in_lockstep(env: Environment, policy: Policy, rounds: IntArray, seed: i
     regret, regret_fixed, total_reward = np.zeros(size), np.zeros(size), np.zeros(size)
     totals = np.zeros((size, len(problem.outcome_names)))
     playing = np.ones(size, dtype=np.bool_)
+    rows: IntArray | None = None  # those that still play, once one has stopped
     snapshot = 0
     for t in range(horizon):
         context = context_of(observation, problem, t)
@@ -36,19 +39,27 @@ def play_in_lockstep(env: Environment, policy: Policy, rounds: IntArray, seed: i
         outcomes = np.asarray(info.get("outcomes", np.asarray(reward)[:, np.newaxis]), dtype=np.float64)
         reward = np.asarray(reward, dtype=np.float64)
         mean, best, fixed = _truth(info, env)
-        regret += np.where(playing, best - mean, 0.0)
-        regret_fixed += np.where(playing, fixed - mean, 0.0)
-        total_reward += np.where(playing, reward, 0.0)
-        totals += np.where(playing[:, np.newaxis], outcomes, 0.0)
-        results.pulls[everyone[playing], chosen[playing]] += 1
-        rows = everyone if playing.all() else everyone[playing]
-        seen = context if len(rows) == size else context.take(rows)
-        policy.update(Feedback(rows, seen, chosen[rows], outcomes[rows], reward[rows]))
+        if rows is None:
+            regret += best - mean
+            regret_fixed += fixed - mean
+            total_reward += reward
+            totals += outcomes
+            results.pulls[everyone, chosen] += 1
+            feedback = Feedback(everyone, context, chosen, outcomes, reward)
+        else:
+            regret[rows] += best[rows] - mean[rows]
+            regret_fixed[rows] += fixed[rows] - mean[rows]
+            total_reward[rows] += reward[rows]
+            totals[rows] += outcomes[rows]
+            results.pulls[rows, chosen[rows]] += 1
+            feedback = Feedback(rows, context.take(rows), chosen[rows], outcomes[rows], reward[rows])
+        policy.update(feedback)
         stop = policy.stop()
         if stop is not None and (playing & stop).any():
             results.stopped[playing & stop] = t + 1
             reports.read(policy, playing, results)  # of those that stop now, their last word
             playing &= ~stop
+            rows = np.flatnonzero(playing)
         if t + 1 == rounds[snapshot]:
             results.regret[snapshot] = regret
             results.regret_fixed[snapshot] = regret_fixed
@@ -93,11 +104,22 @@ def _checked(
         )
     arms = arms.astype(np.int64)
     exists = (arms >= 0) & (arms < problem.num_arms)
-    allowed = exists & context.available[np.arange(len(arms)), np.where(exists, arms, 0)]
+    allowed = exists & context.available[np.arange(len(arms)), arms if exists.all() else np.where(exists, arms, 0)]
+    if allowed.all():
+        return arms
     if not (allowed | ~playing).all():
         n = int(np.flatnonzero(~allowed & playing)[0])
         raise wrong_arm(repr(policy), int(arms[n]), problem.num_arms, first + n, round, exists=bool(exists[n]))
     return np.where(allowed, arms, np.argmax(context.available, axis=1))
+
+
+def _require_memory(problem: Problem, snapshots: int) -> None:
+    """Say what does not fit before anything is begun: results, one visit in every replication, the arms' features."""
+    size, arms = problem.num_envs, problem.num_arms
+    results = [(snapshots, size, 3 + len(problem.outcome_names)), (size, arms)]
+    visit = [(size, 2 * problem.user_dim + 24), (size, arms, 1)]  # what is seen and its copy, the truth, the score
+    what = f"{snapshots} snapshots of {size} replications of {arms} arms with {problem.user_dim} user features"
+    require_memory(what, array_bytes([*results, *visit]))
 
 
 def _truth(info: dict[str, Any], env: Environment) -> tuple[FloatArray, FloatArray, FloatArray]:

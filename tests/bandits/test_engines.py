@@ -205,7 +205,7 @@ def test_batched_policies_and_foreign_environments_run_in_lockstep():
         ({"snapshots": [0, 10]}, "from 1 or more"),
         ({"snapshots": 1}, "`snapshots` must be at least 2. Got 1."),
         ({"first_replication": -2}, "`first_replication` must be at least 0. Got -2."),
-        ({"engine": "gpu"}, "`engine` must be auto, fused, lockstep or python. Got 'gpu'."),
+        ({"engine": "gpu"}, "`engine` must be auto, fused, lockstep, python or torch. Got 'gpu'."),
     ],
 )
 def test_bad_arguments(arguments, message):

@@ -153,3 +153,41 @@ def test_paths_of_data_are_relative_to_the_config_file(tmp_path: Path, monkeypat
 def test_differences_name_both_sides() -> None:
     old, new = {"a": {"b": 1, "c": 2}, "d": [1]}, {"a": {"b": 3}, "d": [1], "e": 0}
     assert differences(old, new) == ["a.b: was 1, is now 3", "a.c: is gone", "e: is new"]
+
+
+@pytest.mark.model
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    ("overrides", "problems"),
+    [
+        (["simulation.engine=fused"], {"simulation.engine": "must be 'auto' or 'torch'. Got 'fused'."}),
+        (
+            ["simulation.engine=torch"],
+            {"simulation.engine": "must be auto where no policy has a version for torch. Got"},
+        ),
+        (
+            ["simulation.device=cpu"],
+            {"simulation.device": "must be left out where no policy plays on a device. Got cpu"},
+        ),
+        (
+            ["simulation.engine=torch", "data={source: bernoulli, prior: [1, 1], arms: 3}", "policies.NeuralGreedy={}"],
+            {"simulation.engine": "must be left out where replications draw their own click rates"},
+        ),
+    ],
+)
+def test_engines_and_devices_that_do_not_fit(small: Path, overrides: list[str], problems: dict[str, str]) -> None:
+    found = problems_of(small.read_text(), small.parent, *overrides)
+    assert found.keys() == problems.keys()
+    assert all(found[path].startswith(text) for path, text in problems.items())
+
+
+@pytest.mark.model
+def test_a_gpu_must_be_there(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    found = problems_of(small.read_text(), small.parent, "simulation.device=cuda", "policies.NeuralGreedy={}")
+    assert found == {
+        "simulation.device": "`device` must be 'auto', 'cpu', or 'cuda' on a machine with a GPU. Got 'cuda'."
+    }
+    assert load_config(small, ["simulation.device=cpu", "policies.NeuralGreedy={}"]).config.simulation.device == "cpu"

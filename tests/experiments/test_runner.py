@@ -1,4 +1,5 @@
 import io
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -189,3 +190,21 @@ def _interrupt_after(cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
         return original(env, policy, **arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(runner, "simulate", interrupted)
+
+
+@pytest.mark.model
+def test_policies_over_torch_play_on_the_device(load: Loader, tmp_path: Path, no_report: None) -> None:
+    """Their cells are named by the device's type, the others' are not, and these give the same numbers as ever."""
+    torch_policy = "policies.NeuralGreedy={replay: 20, hidden: 4}"
+    plain, _ = run(load(), tmp_path / "plain")
+    mixed, _ = run(load(torch_policy, "simulation.engine=torch", "simulation.device=cpu"), tmp_path / "mixed")
+    assert_same(plain, mixed, "UCB1")
+    traces = mixed.read("traces")
+    assert set(traces[traces["policy"] == "NeuralGreedy"]["replication"]) == set(range(5))
+    cards = [json.loads(file.read_text())["cell"] for file in (mixed.path / "cells").glob("*/cell.json")]
+    devices = {(card["policy"]["policy"], card["device"]) for card in cards}
+    assert devices == {("ABTest", None), ("UCB1", None), ("FixedSplit", None), ("NeuralGreedy", "cpu")}
+    own = "data={source: bernoulli, prior: [1, 1], arms: 3}"
+    lockstep, _ = run(load(torch_policy, own), tmp_path / "lockstep")
+    cards = [json.loads(file.read_text())["cell"] for file in (lockstep.path / "cells").glob("*/cell.json")]
+    assert {card["device"] for card in cards} == {None}
