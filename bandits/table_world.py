@@ -21,6 +21,7 @@ class TableWorld(NamedTuple):
     Attributes:
         p: Click probabilities, float32 or float64, compared as float64, shape (W, U, K).
         arrivals: Cumulative arrival probabilities of the users, shape (U,); the last is 1.
+        guide: Where to begin the search for who comes (see `guide_table`), shape (U,).
         available_from: Round from which each arm is available, shape (W, K); the largest integer for padding.
         fixed: Best single arm of each world among those available throughout, shape (W,).
         user: User features, shape (U, D).
@@ -32,6 +33,7 @@ class TableWorld(NamedTuple):
 
     p: NDArray[np.floating]
     arrivals: FloatArray
+    guide: NDArray[np.int64]
     available_from: NDArray[np.int64]
     fixed: NDArray[np.int64]
     user: FloatArray
@@ -39,6 +41,23 @@ class TableWorld(NamedTuple):
     prior: FloatArray
     anonymous: bool
     days_per_round: float
+
+
+def guide_table(cumulative: FloatArray) -> NDArray[np.int64]:
+    """For each of U equal parts of [0, 1) the first index whose cumulative probability exceeds the part's beginning.
+
+    A search for a uniform number that begins there ends after less than two steps on average, whatever the
+    distribution. Chen and Asau (1974), "On generating random variates from an empirical distribution".
+
+    Args:
+        cumulative: Cumulative probabilities, shape (U,).
+
+    >>> guide_table(np.array([0.1, 0.3, 0.9, 1.0]))
+    array([0, 1, 2, 2])
+    """
+    size = len(cumulative)
+    guide: NDArray[np.int64] = np.searchsorted(cumulative, np.arange(size) / size, side="right").astype(np.int64)
+    return guide
 
 
 @runtime_checkable

@@ -93,6 +93,7 @@ class BernoulliBandit(KernelEnv):
         return TableWorld(
             p=means[:, np.newaxis],
             arrivals=np.ones(1),
+            guide=np.zeros(1, dtype=np.int64),
             available_from=np.zeros((worlds, arms), dtype=np.int64),
             fixed=np.argmax(means, axis=1).astype(np.int64),
             user=np.zeros((1, 0)),

@@ -9,7 +9,7 @@ from bandits.core import Problem
 from bandits.kernel import World, WorldKernel
 from bandits.propensity_table import PropensityTable
 from bandits.random import ARRIVALS, CLICKS, world_uniform
-from bandits.table_world import TableWorld
+from bandits.table_world import TableWorld, guide_table
 from envs.base import KernelEnv
 
 FloatArray = NDArray[np.float64]
@@ -29,20 +29,19 @@ def _arrive(
 ) -> int:
     draw = world_uniform(world.keys[ARRIVALS], round, 0)
     arrivals = world.tables.arrivals
-    low, high = 0, arrivals.shape[0] - 1
-    while low < high:  # the first user whose cumulative probability exceeds the draw
-        middle = (low + high) // 2
-        if draw < arrivals[middle]:
-            high = middle
-        else:
-            low = middle + 1
+    # The first user whose cumulative probability exceeds the draw.
+    visitor: int = world.tables.guide[int(draw * arrivals.shape[0])]
+    while draw >= arrivals[visitor]:
+        visitor += 1
+    while visitor > 0 and draw < arrivals[visitor - 1]:  # only where the product above was rounded up
+        visitor -= 1
     for d in range(user.shape[0]):
-        user[d] = world.tables.user[low, d]
+        user[d] = world.tables.user[visitor, d]
     for k in range(available.shape[0]):
         available[k] = world.tables.available_from[world.number, k] <= round
     for k in range(prior.shape[0]):
-        prior[k] = world.tables.prior[world.number, low, k]
-    return low
+        prior[k] = world.tables.prior[world.number, visitor, k]
+    return visitor
 
 
 def _truth(
@@ -124,6 +123,7 @@ class SimulatedUsers(KernelEnv):
         self.tables = TableWorld(
             p=table.p,
             arrivals=cumulative,
+            guide=guide_table(cumulative),
             available_from=start,
             fixed=np.argmax(np.where(always, population, -1.0), axis=1).astype(np.int64),
             user=user,

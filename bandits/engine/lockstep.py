@@ -118,7 +118,7 @@ def _require_memory(problem: Problem, snapshots: int) -> None:
     size, arms = problem.num_envs, problem.num_arms
     results = [(snapshots, size, 3 + len(problem.outcome_names)), (size, arms)]
     visit = [(size, 2 * problem.user_dim + 24), (size, arms, 1)]  # what is seen and its copy, the truth, the score
-    what = f"{snapshots} snapshots of {size} replications of {arms} arms with {problem.user_dim} user features"
+    what = f"{snapshots} snapshots of {size:,} replications of {arms:,} arms with {problem.user_dim} user features"
     require_memory(what, array_bytes([*results, *visit]))
 
 

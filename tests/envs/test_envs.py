@@ -7,6 +7,7 @@ import scipy.stats
 from gymnasium.utils.env_checker import check_env
 
 from bandits import PropensityTable, simulate
+from bandits.random import ARRIVALS, stream_key, world_uniform
 from envs import BernoulliBandit, GaussianBandit, SimulatedUsers, SingleEnv
 from policies import FixedSplit
 
@@ -54,6 +55,18 @@ def test_step_needs_reset_and_arms_in_range():
         env.step(np.array([2]))
     with pytest.raises(ValueError, match=r"`options` may hold first_replication only\. Got foo"):
         env.reset(options={"foo": 1})
+
+
+@pytest.mark.parametrize("weights", [[1, 1, 1, 1, 1], [0, 3, 0, 1e-9, 5], [1e6, 1, 0, 1, 0], [0, 0, 0, 0, 1]])
+def test_who_comes_is_the_first_whose_cumulative_probability_exceeds_the_draw(weights):
+    env = SimulatedUsers(TABLE, num_envs=300, weights=weights)
+    cumulative = np.cumsum(weights) / np.sum(weights)
+    keys = [np.uint64(stream_key(9, ARRIVALS, n)) for n in range(300)]
+    observation, _ = env.reset(seed=9)
+    for t in range(5):
+        draws = np.array([world_uniform(key, t, 0) for key in keys])
+        assert observation["user_id"].tolist() == np.searchsorted(cumulative, draws, side="right").tolist()
+        observation = env.step(np.zeros(300, dtype=np.int64))[0]
 
 
 def test_means_drawn_from_a_beta_prior():
