@@ -23,6 +23,7 @@ from bandits.reward_models import (
     text_features,
 )
 from bandits.reward_models.baselines import contrasts, counts
+from bandits.reward_models.fit_config import ScoringConfig
 
 pytestmark = pytest.mark.model
 
@@ -122,8 +123,9 @@ def test_finished_fit_is_loaded_not_repeated(
 ) -> None:
     first, _ = fit(pairs_frame, tmp_path, epochs=1)
     monkeypatch.setattr("bandits.reward_models.reward_model.train", lambda *_, **__: pytest.fail("trained again"))
-    again, _ = fit(pairs_frame, tmp_path, epochs=1)
+    again, _ = fit(pairs_frame, tmp_path, epochs=1, scoring=ScoringConfig(precision="float32"))
     assert again.fingerprint() == first.fingerprint()
+    assert "scoring" not in again.info["config"]
 
 
 def test_tests_are_learned_from_differences_inside_them(tests_frame: pd.DataFrame, tmp_path: Path) -> None:
@@ -174,7 +176,7 @@ def test_chinese_headlines_go_the_whole_way(tmp_path: Path) -> None:
             )
     model, split = fit(pd.DataFrame(rows), tmp_path, epochs=3)
     network = model.network
-    tokens = network.tokenizer.convert_ids_to_tokens(network.tokenize([""], ["今天的体育新闻"]).ids[0])
+    tokens = network.tokenizer.convert_ids_to_tokens(network.pair_tokenizer.rows([""], ["今天的体育新闻"]).ids(0))
     assert tokens == ["[CLS]", *"今天的体育新闻", "[SEP]"]
     assert evaluate(model, split)["models"]["BERT"]["normalized_entropy"] < 1
     users, items = ["第3位读者喜欢体育"], ["今天的体育新闻", "今天的财经新闻"]
@@ -215,5 +217,7 @@ def test_wrong_kind_of_table_is_refused(fitted: tuple[RewardModel, Split]) -> No
         score_tests(model, split.test)
     with pytest.raises(ValueError, match="must not be empty"):
         score_users_by_items(model, [], ["a"])
+    with pytest.raises(ValueError, match=r"Scores of 300,000 users and 400,000 items must fit into memory.*Got 6,"):
+        score_users_by_items(model, ["a reader"] * 300_000, ["a text"] * 400_000)
     with pytest.raises(ValueError, match="as many as"):
         model.scores(["u"], ["a", "b"])
