@@ -146,6 +146,8 @@ def _packed(rows: int, length: int, device: torch.device) -> list[torch.Tensor]:
 def _seconds_of_forward(network: Network, precision: Precision, packed: list[torch.Tensor]) -> float:
     model = copy.deepcopy(network.model).to(dtype=getattr(torch, precision))
     model.eval()
+    if network.device.type == "cuda":
+        torch.cuda.synchronize(network.device)
     with torch.inference_mode():
         started = perf_counter()
         torch.cat([model(input_ids=batch).logits for batch in packed]).float().cpu()

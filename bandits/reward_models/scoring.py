@@ -141,13 +141,13 @@ def score_pairs(
 ) -> FloatArray:
     """Logits of all rows, shape (n,), in shards that are kept on disk.
 
-    The shards lie in a folder named by the hash of network, tokens, precision and kind of device, so that numbers of
-    different origin never mix. A shard that does not have its hash is reported and computed again.
+    The shards lie in a folder named by the hash of network, tokens, precision, kind of device and batches, so that
+    numbers of different origin never mix. A shard that does not have its hash is reported and computed again.
     """
     batches, inference = model.network.batches(pairs), None
-    key = f"{model.network_fingerprint} {pairs.content_hash} {precision} {model.network.device.type} {_SHARD_BATCHES}"
-    name = f"scores-{hashlib.sha256(key.encode()).hexdigest()[:20]}"
-    shards = None if cache is None else ScoreShards(cache / name)
+    digest = hashlib.sha256(f"{model.network_fingerprint} {pairs.content_hash} {_SHARD_BATCHES}\n".encode())
+    digest.update(f"{precision} {model.network.device.type}\n".encode() + batches.ends.tobytes())
+    shards = None if cache is None else ScoreShards(cache / f"scores-{digest.hexdigest()[:20]}")
     scores = np.empty(len(batches.order))
     with _progress(pairs, show_progress) as advance:
         for shard, first in enumerate(range(0, len(batches), _SHARD_BATCHES)):

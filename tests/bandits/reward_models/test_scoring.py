@@ -77,6 +77,15 @@ def test_other_texts_and_other_weights_miss(model: RewardModel, tmp_path: Path) 
     assert len(list(tmp_path.iterdir())) == 3
 
 
+def test_other_batches_miss(model: RewardModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bandits.reward_models import inference
+
+    first = score_users_by_items(model, USERS, ITEMS, cache=tmp_path)
+    monkeypatch.setitem(inference.TOKENS_PER_BATCH, "cpu", 200)
+    np.testing.assert_allclose(score_users_by_items(model, USERS, ITEMS, cache=tmp_path).p, first.p, rtol=1e-5)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_another_calibrator_reuses_scores(model: RewardModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from bandits.reward_models import inference
 
