@@ -82,7 +82,7 @@ class Inference:
         """
         with torch.inference_mode():
             parts = [self._model(**pairs.batch(rows, self._device)).logits.squeeze(-1).float() for rows in batches]
-            logits: FloatArray = torch.cat(parts).cpu().numpy().astype(np.float64)
+            logits: FloatArray = torch.cat([torch.empty(0, device=self._device), *parts]).cpu().double().numpy()
         return logits
 
 

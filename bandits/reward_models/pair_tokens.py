@@ -52,13 +52,10 @@ class Template:
         user = [place for place in texts if owner[place] != last] or [item[0] - 1]
         pieces = [range(texts[0]), user, range(user[-1] + 1, item[0]), item, range(item[-1] + 1, len(ids))]
         before, _, between, _, after = ([ids[place] for place in piece] for piece in pieces)
-        segments = np.array([segment[piece[0]] if piece else 0 for piece in pieces], dtype=np.int64)
+        segments = np.array([segment[piece[0]] if len(piece) else 0 for piece in pieces], dtype=np.int64)
+        if any(segment[place] != segments[number] for number, piece in enumerate(pieces) for place in piece):
+            raise ValueError(f"The special tokens of each place must have one segment. Got {encoding.type_ids}.")
         return cls(before, between, after, segments)
-
-    @property
-    def size(self) -> int:
-        """Number of special tokens."""
-        return len(self.before) + len(self.between) + len(self.after)
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,7 +202,7 @@ class PairTokenizer:
 
     def product(self, users: Sequence[str], items: Sequence[str]) -> PairTokens:
         """Every user with every item: row `u * K + k` holds user u and item k."""
-        once = self.rows(users, items)
+        once = self.rows(users, items)  # no rows yet: U users, K items
         return replace(once, user=np.repeat(once.user, len(items)), item=np.tile(once.item, len(users)))
 
     def _encode(self, texts: list[str]) -> Iterator[list[int]]:

@@ -101,6 +101,7 @@ def test_product_is_every_user_with_every_item(tokenizer: PreTrainedTokenizerBas
 
 def test_templates_of_other_tokenizers_are_read_off_them() -> None:
     """`<s> user </s></s> item </s>` with segments of its own, checked against the tokenizer that cuts by itself."""
+    import torch
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
     from tokenizers.pre_tokenizers import Whitespace
@@ -112,7 +113,7 @@ def test_templates_of_other_tokenizers_are_read_off_them() -> None:
     rules.pre_tokenizer = Whitespace()
     rules.post_processor = TemplateProcessing(
         single="<s>:1 $A:1 </s>:1",
-        pair="<s>:0 $A:0 </s>:0 </s>:1 $B:1 </s>:1",
+        pair="<s>:0 $A:0 </s>:1 </s>:1 $B:1 </s>:0",
         special_tokens=[("<s>", 0), ("</s>", 1)],
     )
     source = random.Random(3)
@@ -120,11 +121,15 @@ def test_templates_of_other_tokenizers_are_read_off_them() -> None:
     users, items = [*texts[:30], *[""] * 10], texts[30:70]
     pairs = PairTokenizer(rules, 11, 1).rows(users, items)
     rules.enable_truncation(11)
-    expected = [
-        rules.encode(user, item).ids if user else rules.encode(item).ids
-        for user, item in zip(users, items, strict=True)
-    ]
-    assert [pairs.ids(row) for row in range(40)] == expected
+    for row, (user, item) in enumerate(zip(users, items, strict=True)):
+        expected = rules.encode(user, item) if user else rules.encode(item)
+        batch = pairs.batch(np.array([row]), torch.device("cpu"))
+        assert (batch["input_ids"].tolist(), batch["token_type_ids"].tolist()) == ([expected.ids], [expected.type_ids])
+    rules.post_processor = TemplateProcessing(
+        single="<s> $A </s>", pair="<s> $A </s>:0 </s>:1 $B:1", special_tokens=[("<s>", 0), ("</s>", 1)]
+    )
+    with pytest.raises(ValueError, match="must have one segment"):
+        PairTokenizer(rules, 11, 1)
 
 
 def test_hash_tells_apart_what_the_network_sees(tokenizer: PreTrainedTokenizerBase) -> None:

@@ -82,6 +82,7 @@ def test_batches_and_single_rows_give_the_same_logits(fitted: tuple[RewardModel,
     alone = [model.scores([user], [item])[0] for user, item in zip(users[:3], items[:3], strict=True)]
     np.testing.assert_allclose(together[:3], alone, atol=1e-5)
     np.testing.assert_allclose(together, np.tile(together[:3], 15), atol=1e-5)
+    assert model.scores([], []).shape == (0,)
 
 
 def test_saved_model_is_the_same_model(fitted: tuple[RewardModel, Split], tmp_path: Path) -> None:
