@@ -56,11 +56,14 @@ def prepare_learned_worlds(config: ExperimentConfig, run: RunFolder, reporter: R
         model.save(run.path / "reward_model", evaluation=evaluation)
     with reporter.stage("Filling the propensity table"):
         tables = _tables(config, source, split, model, reporter)
+        scored = {name: tables["model"].provenance[name] for name in ("precision", "scored")}
+        reporter.say(f"  {scored['scored']}")
     with reporter.stage("Embedding texts for the policies"):
         encoder = config.world.encoder or fit.weights
         user, arms = models.table_features(next(iter(tables.values())), weights=encoder, dim=config.world.features)
     audience = Audience(user, arms, _weights(config, source.log, tables), _late(config, source))
-    run.write_json("model", evaluation | {"info": model.info, "encoder": encoder, "fingerprint": model.fingerprint()})
+    made = {"info": model.info, "scoring": scored, "encoder": encoder, "fingerprint": model.fingerprint()}
+    run.write_json("model", evaluation | made)
     _store(run, key, tables, audience)
     return tables, audience
 
@@ -80,17 +83,24 @@ def _tables(
     config: ExperimentConfig, source: Source, split: models.Split, model: models.RewardModel, reporter: Reporter
 ) -> Tables:
     log, newsroom = source
-    cache, show = cache_folder(), reporter.on_terminal
+    assert config.reward_model is not None
+    scoring, cache, show = config.reward_model.scoring, cache_folder(), reporter.on_terminal
     if newsroom is not None:
         true = newsroom.true_table()
         items = [str(text) for text in true.item_texts[0]]
-        ids = {"user_ids": true.user_ids, "item_ids": newsroom.item_ids}
-        return {
-            "model": models.score_users_by_items(model, true.user_texts, items, cache=cache, show_progress=show, **ids),
-            "true": true,
-        }
+        table = models.score_users_by_items(
+            model,
+            true.user_texts,
+            items,
+            user_ids=true.user_ids,
+            item_ids=newsroom.item_ids,
+            scoring=scoring,
+            cache=cache,
+            show_progress=show,
+        )
+        return {"model": table, "true": true}
     if log.kind == "tests":
-        table = models.score_tests(model, split.test, cache=cache, show_progress=show)
+        table = models.score_tests(model, split.test, scoring=scoring, cache=cache, show_progress=show)
         return {"model": table, "observed": models.observed_tests(log, split.test)}
     users = log.users or ("",)
     limit = config.data.max_users if isinstance(config.data, ClickLogData) else len(users)
@@ -98,7 +108,8 @@ def _tables(
         reporter.say(f"  {limit:,} of {len(users):,} users are drawn at random to be simulated (`data.max_users`)")
         drawn = np.random.default_rng(config.seed).choice(len(users), size=limit, replace=False)
         users = tuple(users[row] for row in np.sort(drawn))
-    return {"model": models.score_users_by_items(model, users, log.items, cache=cache, show_progress=show)}
+    table = models.score_users_by_items(model, users, log.items, scoring=scoring, cache=cache, show_progress=show)
+    return {"model": table}
 
 
 def _weights(config: ExperimentConfig, log: models.ClickLog, tables: Tables) -> np.ndarray | None:

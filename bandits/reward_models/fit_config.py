@@ -1,4 +1,4 @@
-"""How a reward model is fitted: every choice that changes the result, in one place."""
+"""How a reward model is fitted, and how its table is scored: every choice that changes a number, in one place."""
 
 from __future__ import annotations
 
@@ -7,8 +7,27 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 
+class ScoringConfig(BaseModel):
+    """How a fitted model fills its propensity table; no part of the fit.
+
+    >>> ScoringConfig().precision
+    'auto'
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto",
+        description="'auto' takes bfloat16 where the processor has it and a check keeps within `max_change`, otherwise "
+        "float32; 'bfloat16' is taken unchecked",
+    )
+    max_change: float = Field(
+        0.02, gt=0, lt=1, description="'auto' only: share of itself by which bfloat16 may move a click probability"
+    )
+
+
 class FitConfig(BaseModel):
-    """Hyperparameters of fine-tuning and calibration.
+    """Hyperparameters of fine-tuning and calibration; all but `scoring` decide what is fitted.
 
     >>> FitConfig(epochs=2).loss
     'binomial'
@@ -46,4 +65,7 @@ class FitConfig(BaseModel):
     )
     checkpoint_steps: int = Field(200, ge=1, description="steps between two checkpoints inside an epoch")
     device: str = Field("auto", description="'auto' (a GPU when there is one), 'cpu', 'cuda' or 'cuda:1'")
+    scoring: ScoringConfig = Field(
+        ScoringConfig(), description="how the propensity table is filled; no reason to fit anew"
+    )
     seed: int = Field(0, ge=0, description="seed of the head's first weights, dropout and the order of rows")

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -24,52 +22,19 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from bandits.reward_models.inference import TOKENS_PER_BATCH, Batches, Inference, Precision
+from bandits.reward_models.pair_tokens import PairTokenizer, PairTokens
 from bandits.reward_models.weights import Weights
 
 FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 TEMPLATE = "[CLS] user [SEP] item [SEP]"
-_SCORING_BATCH = {"cpu": 32, "cuda": 512}
-
-
-@dataclass(frozen=True, eq=False)
-class Tokens:
-    """Token ids of `n` texts.
-
-    Attributes:
-        ids: Token ids of each text, special tokens included.
-        segments: 0 for the first text and 1 for the second, as long as `ids`.
-        padding: Token id that fills up shorter texts.
-    """
-
-    ids: list[list[int]]
-    segments: list[list[int]]
-    padding: int
-
-    @cached_property
-    def lengths(self) -> IntArray:
-        """Number of tokens of each text, shape (n,)."""
-        return np.array([len(ids) for ids in self.ids], dtype=np.int64)
-
-    def batch(self, rows: IntArray, device: torch.device) -> dict[str, torch.Tensor]:
-        """Arguments of BERT for some of the texts, padded to the longest of them; each of shape (B, longest)."""
-        longest = int(self.lengths[rows].max())
-        ids = np.full((len(rows), longest), self.padding, dtype=np.int64)
-        segments, mask = np.zeros_like(ids), np.zeros_like(ids)
-        for place, row in enumerate(rows):
-            length = self.lengths[row]
-            ids[place, :length] = self.ids[row]
-            segments[place, :length] = self.segments[row]
-            mask[place, :length] = 1
-        arrays = {"input_ids": ids, "token_type_ids": segments, "attention_mask": mask}
-        return {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
 
 
 class Network:
     """A BERT with one logit, its tokenizer and the template that joins user and item.
 
-    Computes in float32 on a CPU and in bfloat16 (autocast) on a GPU; logits are float32 always.
+    Training computes in float32 on a CPU and in bfloat16 (autocast) on a GPU; `logits` in the precision asked for.
 
     Args:
         model: A sequence classifier with one label.
@@ -115,42 +80,37 @@ class Network:
             self.model.save_pretrained(folder)
             self.tokenizer.save_pretrained(folder)
 
-    def tokenize(self, users: Sequence[str], items: Sequence[str]) -> Tokens:
-        """Token ids of rows of user and item texts, both of length n; rows with an empty user hold the item alone."""
-        ids: list[list[int]] = [[] for _ in items]
-        segments: list[list[int]] = [[] for _ in items]
-        with_user = [row for row, user in enumerate(users) if user]
-        without = [row for row, user in enumerate(users) if not user]
-        for rows in (with_user, without):
-            if not rows:
-                continue
-            texts = [items[row] for row in rows]
-            pair = ([users[row] for row in rows], texts) if rows is with_user else (texts,)
-            encoded = self.tokenizer(
-                *pair, truncation=True, max_length=self.max_length, padding=False, return_token_type_ids=True
-            )
-            for row, row_ids, row_segments in zip(rows, encoded["input_ids"], encoded["token_type_ids"], strict=True):
-                ids[row], segments[row] = row_ids, row_segments
+    @cached_property
+    def pair_tokenizer(self) -> PairTokenizer:
+        """Puts token ids of pairs together."""
         padding = self.tokenizer.pad_token_id
         assert isinstance(padding, int)
-        return Tokens(ids, segments, padding)
+        return PairTokenizer(self.tokenizer.backend_tokenizer, self.max_length, padding)
 
     def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         """Logits of one batch, shape (B,), float32, with gradients where they are switched on."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.training_precision == "bfloat16"):
             logits: torch.Tensor = self.model(**batch).logits
         return logits.squeeze(-1).float()
 
-    def logits(self, tokens: Tokens) -> FloatArray:
-        """Logits of all texts in length-sorted batches, without dropout, shape (n,)."""
-        logits = np.empty(len(tokens.ids))
-        order = np.argsort(tokens.lengths, kind="stable")
-        size = _SCORING_BATCH[self.device.type]
-        self.model.eval()
-        with torch.inference_mode():
-            for start in range(0, len(order), size):
-                rows = order[start : start + size]
-                logits[rows] = self.forward(tokens.batch(rows, self.device)).cpu().numpy()
+    @property
+    def training_precision(self) -> Precision:
+        """Precision in which training computes."""
+        return "bfloat16" if self.device.type == "cuda" else "float32"
+
+    def inference(self, precision: Precision) -> Inference:
+        """The network as it is now, for logits in that precision."""
+        return Inference(self.model, self.device, precision)
+
+    def batches(self, pairs: PairTokens) -> Batches:
+        """Length-sorted batches of a size that suits the device."""
+        return Batches.of(pairs.lengths, TOKENS_PER_BATCH[self.device.type])
+
+    def logits(self, pairs: PairTokens, precision: Precision = "float32") -> FloatArray:
+        """Logits of all rows without dropout, shape (n,)."""
+        batches = self.batches(pairs)
+        logits = np.empty(len(batches.order))
+        logits[batches.order] = self.inference(precision).logits(pairs, batches.rows(0, len(batches)))
         return logits
 
     def weights_hash(self) -> str:
@@ -162,14 +122,10 @@ class Network:
         return digest.hexdigest()
 
     def fingerprint(self) -> str:
-        """SHA-256 of all that determines a logit: weights, tokenizer, template, length, and precision."""
+        """SHA-256 of all that determines a logit in float32: weights, tokenizer, template and length."""
         digest = hashlib.sha256(self.weights_hash().encode())
-        rules = Tokenizer.from_str(self.tokenizer.backend_tokenizer.to_str())
-        rules.no_padding()  # these two remember the last call, and are no part of what the tokenizer is
-        rules.no_truncation()
-        digest.update(rules.to_str().encode())
-        precision = "bfloat16" if self.device.type == "cuda" else "float32"
-        digest.update(f"{TEMPLATE} {self.max_length} {precision}".encode())
+        digest.update(self.pair_tokenizer.rules().encode())
+        digest.update(f"{TEMPLATE} {self.max_length} float32".encode())
         return digest.hexdigest()
 
 
@@ -193,7 +149,7 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise ValueError(f"`device` must be 'auto', 'cpu' or 'cuda'. Got {name!r}.") from error
-    if device.type not in _SCORING_BATCH or (device.type == "cuda" and not torch.cuda.is_available()):
+    if device.type not in TOKENS_PER_BATCH or (device.type == "cuda" and not torch.cuda.is_available()):
         raise ValueError(f"`device` must be 'auto', 'cpu', or 'cuda' on a machine with a GPU. Got {name!r}.")
     return device
 

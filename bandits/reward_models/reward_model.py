@@ -91,7 +91,7 @@ class RewardModel:
         history = train(network, train_rows, split.validation, config, folder / "checkpoints", show=show_progress)
         calibrator = _calibrate(network, log, split, config)
         info = {
-            "config": config.model_dump(),
+            "config": config.model_dump(exclude={"scoring"}),
             "weights": {"name": weights.name, "source": weights.source, "sha256": weights.sha256},
             "log": {"name": log.name, "content_hash": log.content_hash, "kind": log.kind},
             "rows": {name: len(part) for name, part in split.parts.items()} | {"trained_on": len(train_rows)},
@@ -109,17 +109,16 @@ class RewardModel:
         return model
 
     def scores(self, user_texts: Sequence[str], item_texts: Sequence[str]) -> FloatArray:
-        """Uncalibrated logits of rows of user text ("" if none) and item text, shape (n,)."""
+        """Uncalibrated logits of rows of user text ("" if none) and item text, shape (n,), in float32."""
         if len(user_texts) != len(item_texts):
             raise ValueError(
                 f"`user_texts` must be as many as `item_texts`. Got {len(user_texts)} and {len(item_texts)}."
             )
-        return self.network.logits(self.network.tokenize(user_texts, item_texts))
+        return self.network.logits(self.network.pair_tokenizer.rows(user_texts, item_texts))
 
     def propensities(self, user_texts: Sequence[str], item_texts: Sequence[str]) -> FloatArray:
-        """Click probability of each user on each item, shape (U, K)."""
-        users = [user for user in user_texts for _ in item_texts]
-        scores = self.scores(users, list(item_texts) * len(user_texts))
+        """Click probability of each user on each item, shape (U, K), in float32."""
+        scores = self.network.logits(self.network.pair_tokenizer.product(user_texts, item_texts))
         return self.calibrator(scores.reshape(len(user_texts), len(item_texts)))
 
     @cached_property
@@ -128,7 +127,7 @@ class RewardModel:
         return self.network.fingerprint()
 
     def fingerprint(self) -> str:
-        """SHA-256 of all that determines `propensities`: weights, tokenizer, template, precision, calibrator."""
+        """SHA-256 of all that determines `propensities`: weights, tokenizer, template, calibrator."""
         return hashlib.sha256(f"{self.network_fingerprint} {self.calibrator.content_hash}".encode()).hexdigest()
 
     def save(self, folder: Path, *, evaluation: Mapping[str, Any] | None = None) -> None:
@@ -176,7 +175,7 @@ class RewardModel:
 
 def _calibrate(network: Network, log: ClickLog, split: Split, config: FitConfig) -> Calibrator:
     rows = split.calibration
-    logits = network.logits(network.tokenize(rows["user_text"].tolist(), rows["item_text"].tolist()))
+    logits = network.logits(network.pair_tokenizer.rows(rows["user_text"].tolist(), rows["item_text"].tolist()))
     impressions, clicks = (rows[column].to_numpy(dtype=np.float64) for column in ("impressions", "clicks"))
     if log.kind == "pairs":
         return Calibrator.fit(config.calibration, logits, impressions, clicks)
@@ -200,7 +199,7 @@ def _fit_hash(split: Split, config: FitConfig, weights_hash: str, device: torch.
     parts = [
         str(_RECIPE),
         split.content_hash,
-        config.model_dump_json(exclude={"device", "weights", "checkpoint_steps"}),
+        config.model_dump_json(exclude={"device", "weights", "checkpoint_steps", "scoring"}),
         weights_hash,
         device.type,
         torch.__version__,

@@ -1,25 +1,33 @@
-"""Fills propensity tables: all pairs once, in length-sorted batches, with shards cached on disk."""
+"""Fills propensity tables: every pair once, in length-sorted batches, with shards cached on disk."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-import warnings
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from rich.progress import track
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from bandits.memory import array_bytes, require_memory
 from bandits.propensity_table import PropensityTable
 from bandits.reward_models.click_log import ClickLog
+from bandits.reward_models.fit_config import ScoringConfig
+from bandits.reward_models.inference import Precision
+from bandits.reward_models.pair_tokens import PairTokens
+from bandits.reward_models.precision import PrecisionChoice, choose_precision
 from bandits.reward_models.reward_model import RewardModel
+from bandits.reward_models.score_shards import ScoreShards
 
 FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
 
-_SHARD_ROWS = 1024
+_SHARD_BATCHES = 32
+_BYTES_PER_PAIR = 56  # two numbers of texts, the order, scores, and what calibration makes of them
 
 
 def score_users_by_items(
@@ -29,6 +37,7 @@ def score_users_by_items(
     *,
     user_ids: Sequence[str] = (),
     item_ids: Sequence[str] = (),
+    scoring: ScoringConfig | None = None,
     cache: Path | None = None,
     show_progress: bool = False,
 ) -> PropensityTable:
@@ -40,11 +49,13 @@ def score_users_by_items(
         item_texts: Length K.
         user_ids: Ids of the users; `user-0 ...` by default.
         item_ids: Ids of the items; `item-0 ...` by default.
+        scoring: In which precision; `ScoringConfig()` by default. The table's provenance says what was chosen and why.
         cache: Folder for scores that are computed; a second call with the same model and texts reads them.
         show_progress: Show a progress bar.
 
     Raises:
-        ValueError: When there are no users or no items, or when the model was fitted on tests.
+        ValueError: When there are no users or no items, when the table does not fit into memory, or when the model was
+            fitted on tests.
     """
     if model.kind != "pairs":
         raise ValueError(
@@ -54,20 +65,30 @@ def score_users_by_items(
         raise ValueError(
             f"`user_texts` and `item_texts` must not be empty. Got {len(user_texts)} and {len(item_texts)}."
         )
-    users = [user for user in user_texts for _ in item_texts]
-    scores = cached_scores(model, users, list(item_texts) * len(user_texts), cache, show_progress=show_progress)
+    shape = len(user_texts), len(item_texts)
+    require_memory(
+        f"Scores of {shape[0]:,} users and {shape[1]:,} items", array_bytes([shape], itemsize=_BYTES_PER_PAIR)
+    )
+    pairs = model.network.pair_tokenizer.product(user_texts, item_texts)
+    choice = choose_precision(model, pairs, scoring or ScoringConfig())
+    scores = score_pairs(model, pairs, choice.precision, cache, show_progress=show_progress)
     return PropensityTable.single_world(
-        model.calibrator(scores.reshape(len(user_texts), len(item_texts))),
+        model.calibrator(scores.reshape(shape)),
         user_texts=tuple(user_texts),
         item_texts=tuple(item_texts),
         user_ids=tuple(user_ids),
         item_ids=tuple(item_ids),
-        provenance=_provenance(model),
+        provenance=_provenance(model, choice),
     )
 
 
 def score_tests(
-    model: RewardModel, pairs: pd.DataFrame, *, cache: Path | None = None, show_progress: bool = False
+    model: RewardModel,
+    pairs: pd.DataFrame,
+    *,
+    scoring: ScoringConfig | None = None,
+    cache: Path | None = None,
+    show_progress: bool = False,
 ) -> PropensityTable:
     """One world per test, whose arms are its items and whose single user is anonymous.
 
@@ -77,6 +98,7 @@ def score_tests(
     Args:
         model: A model fitted on a log of tests.
         pairs: Rows of `ClickLog.pairs`, such as `split.test`.
+        scoring: As in `score_users_by_items`.
         cache: As in `score_users_by_items`.
         show_progress: Show a progress bar.
 
@@ -89,11 +111,12 @@ def score_tests(
         )
     worlds = _tests(pairs)
     items = sorted({item for texts in worlds.values() for item in texts})
-    scores = dict(
-        zip(items, cached_scores(model, [""] * len(items), items, cache, show_progress=show_progress), strict=True)
-    )
+    alone = model.network.pair_tokenizer.product([""], items)
+    choice = choose_precision(model, alone, scoring or ScoringConfig())
+    logits = score_pairs(model, alone, choice.precision, cache, show_progress=show_progress)
+    scores = dict(zip(items, logits, strict=True))
     rates = [model.calibrator(np.array([scores[item] for item in texts])) for texts in worlds.values()]
-    return _table_of_tests(worlds, rates, _provenance(model))
+    return _table_of_tests(worlds, rates, _provenance(model, choice))
 
 
 def observed_tests(log: ClickLog, pairs: pd.DataFrame) -> PropensityTable:
@@ -113,62 +136,61 @@ def observed_tests(log: ClickLog, pairs: pd.DataFrame) -> PropensityTable:
     return _table_of_tests(worlds, rates, {"log": log.content_hash, "rates": "observed"})
 
 
-def cached_scores(
-    model: RewardModel, users: Sequence[str], items: Sequence[str], cache: Path | None, *, show_progress: bool = False
+def score_pairs(
+    model: RewardModel, pairs: PairTokens, precision: Precision, cache: Path | None, *, show_progress: bool = False
 ) -> FloatArray:
-    """Logits of rows of user and item text, shape (n,), computed in shards that are kept on disk.
+    """Logits of all rows, shape (n,), in shards that are kept on disk.
 
-    A shard's file is named by the hash of its content, in a folder named by the hash of the network and all texts. A
-    shard that does not have its hash is reported and computed again.
+    The shards lie in a folder named by the hash of network, tokens, precision, kind of device and batches, so that
+    numbers of different origin never mix. A shard that does not have its hash is reported and computed again.
     """
-    rows = len(items)
-    size = np.array([len(user) + len(item) for user, item in zip(users, items, strict=True)])
-    order = np.argsort(size, kind="stable")
-    folder = None if cache is None else cache / f"scores-{_texts_hash(model.network_fingerprint, users, items)[:20]}"
-    scores = np.empty(rows)
-    starts = range(0, rows, _SHARD_ROWS)
-    for shard, start in enumerate(track(starts, description="scoring", disable=not show_progress, transient=True)):
-        part = order[start : start + _SHARD_ROWS]
-        stored = None if folder is None else _read_shard(folder, shard, len(part))
-        if stored is None:
-            stored = model.scores([users[row] for row in part], [items[row] for row in part])
-            if folder is not None:
-                _write_shard(folder, shard, stored)
-        scores[part] = stored
+    batches, inference = model.network.batches(pairs), None
+    digest = hashlib.sha256(f"{model.network_fingerprint} {pairs.content_hash} {_SHARD_BATCHES}\n".encode())
+    digest.update(f"{precision} {model.network.device.type}\n".encode() + batches.ends.tobytes())
+    shards = None if cache is None else ScoreShards(cache / f"scores-{digest.hexdigest()[:20]}")
+    scores = np.empty(len(batches.order))
+    with _progress(pairs, show_progress) as advance:
+        for shard, first in enumerate(range(0, len(batches), _SHARD_BATCHES)):
+            parts = batches.rows(first, first + _SHARD_BATCHES)
+            rows = np.concatenate(parts)
+            stored = None if shards is None else shards.read(shard, len(rows))
+            if stored is None:
+                inference = inference or model.network.inference(precision)
+                stored = inference.logits(pairs, parts)
+                if shards is not None:
+                    shards.write(shard, stored)
+            scores[rows] = stored
+            advance(rows)
     return scores
 
 
-def _read_shard(folder: Path, shard: int, rows: int) -> FloatArray | None:
-    for path in sorted(folder.glob(f"{shard:06d}-*.f64")):
-        content = path.read_bytes()
-        if hashlib.sha256(content).hexdigest()[:32] == path.stem.split("-")[1] and len(content) == 8 * rows:
-            return np.frombuffer(content, dtype="<f8").astype(np.float64)
-        warnings.warn(f"Cached scores {path} are damaged and will be computed again.", stacklevel=3)
-        path.unlink()
-    return None
+@contextmanager
+def _progress(pairs: PairTokens, show: bool) -> Iterator[Callable[[IntArray], None]]:
+    """A bar that counts tokens, because short pairs come first, and tells pairs and their rate."""
+    columns = TextColumn("scoring"), BarColumn(), TextColumn("{task.description}"), TimeRemainingColumn()
+    with Progress(*columns, disable=not show, transient=True) as progress:
+        bar = progress.add_task("", total=int(pairs.lengths.sum()))
+        started, done = time.perf_counter(), 0
+
+        def advance(rows: IntArray) -> None:
+            nonlocal done
+            done += len(rows)
+            rate = done / (time.perf_counter() - started)
+            text = f"{done:,} of {len(pairs.item):,} pairs, {rate:,.0f} a second"
+            progress.update(bar, advance=int(pairs.lengths[rows].sum()), description=text)
+
+        yield advance
 
 
-def _write_shard(folder: Path, shard: int, scores: FloatArray) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    content = scores.astype("<f8").tobytes()
-    unfinished = folder / f"{shard:06d}.unfinished"
-    unfinished.write_bytes(content)
-    unfinished.replace(folder / f"{shard:06d}-{hashlib.sha256(content).hexdigest()[:32]}.f64")
-
-
-def _texts_hash(fingerprint: str, users: Sequence[str], items: Sequence[str]) -> str:
-    digest = hashlib.sha256(fingerprint.encode())
-    digest.update(json.dumps([list(users), list(items), _SHARD_ROWS]).encode())
-    return digest.hexdigest()
-
-
-def _provenance(model: RewardModel) -> dict[str, str]:
+def _provenance(model: RewardModel, choice: PrecisionChoice) -> dict[str, str]:
     return {
         "model": model.fingerprint(),
         "network": model.network_fingerprint,
         "calibrator": model.calibrator.content_hash,
         "weights": model.info["weights"]["sha256"],
         "log": model.info["log"]["content_hash"],
+        "precision": choice.precision,
+        "scored": choice.reason,
     }
 
 

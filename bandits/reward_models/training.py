@@ -17,7 +17,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from bandits.reward_models import checkpoint, within_test
 from bandits.reward_models.fit_config import FitConfig
-from bandits.reward_models.network import Network, Tokens
+from bandits.reward_models.network import Network
+from bandits.reward_models.pair_tokens import PairTokens
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
@@ -36,7 +37,7 @@ class Examples:
         contrast: Number of each row's contrast, from 0, shape (n,).
     """
 
-    tokens: Tokens
+    tokens: PairTokens
     impressions: FloatArray
     clicks: FloatArray
     contrast: IntArray
@@ -48,7 +49,7 @@ class Examples:
         contrast = pd.factorize(rows["contrast"])[0].astype(np.int64)
         if config.loss == "within_test":
             clicks = within_test.tempered_clicks(clicks, contrast, config.overdispersion)
-        tokens = network.tokenize(rows["user_text"].tolist(), rows["item_text"].tolist())
+        tokens = network.pair_tokenizer.rows(rows["user_text"].tolist(), rows["item_text"].tolist())
         return cls(tokens, rows["impressions"].to_numpy(dtype=np.float64), clicks, contrast)
 
 
@@ -120,7 +121,7 @@ def train(
 
 def validation_loss(network: Network, examples: Examples, loss: str) -> float:
     """Mean negative log-likelihood in nats: per impression, or per click where the loss is `within_test`."""
-    scores = network.logits(examples.tokens)
+    scores = network.logits(examples.tokens, network.training_precision)
     if not np.isfinite(scores).all():
         raise FloatingPointError("The network's logits became infinite or undefined: lower `learning_rate`.")
     if loss == "within_test":

@@ -23,6 +23,7 @@ from bandits.reward_models import (
     text_features,
 )
 from bandits.reward_models.baselines import contrasts, counts
+from bandits.reward_models.fit_config import ScoringConfig
 
 pytestmark = pytest.mark.model
 
@@ -81,6 +82,7 @@ def test_batches_and_single_rows_give_the_same_logits(fitted: tuple[RewardModel,
     alone = [model.scores([user], [item])[0] for user, item in zip(users[:3], items[:3], strict=True)]
     np.testing.assert_allclose(together[:3], alone, atol=1e-5)
     np.testing.assert_allclose(together, np.tile(together[:3], 15), atol=1e-5)
+    assert model.scores([], []).shape == (0,)
 
 
 def test_saved_model_is_the_same_model(fitted: tuple[RewardModel, Split], tmp_path: Path) -> None:
@@ -122,8 +124,9 @@ def test_finished_fit_is_loaded_not_repeated(
 ) -> None:
     first, _ = fit(pairs_frame, tmp_path, epochs=1)
     monkeypatch.setattr("bandits.reward_models.reward_model.train", lambda *_, **__: pytest.fail("trained again"))
-    again, _ = fit(pairs_frame, tmp_path, epochs=1)
+    again, _ = fit(pairs_frame, tmp_path, epochs=1, scoring=ScoringConfig(precision="float32"))
     assert again.fingerprint() == first.fingerprint()
+    assert "scoring" not in again.info["config"]
 
 
 def test_tests_are_learned_from_differences_inside_them(tests_frame: pd.DataFrame, tmp_path: Path) -> None:
@@ -136,6 +139,9 @@ def test_tests_are_learned_from_differences_inside_them(tests_frame: pd.DataFram
     seen = pd.concat([split.train, split.validation, split.calibration])
     base = seen["clicks"].sum() / seen["impressions"].sum()
     np.testing.assert_allclose(np.exp(np.log(table.p / (1 - table.p)).mean(axis=2)), base / (1 - base), rtol=1e-5)
+    rounded = score_tests(model, split.test, scoring=ScoringConfig(precision="bfloat16"))
+    np.testing.assert_allclose(rounded.p, table.p, rtol=0.05)
+    assert (rounded.content_hash, rounded.provenance["precision"]) != (table.content_hash, "float32")
     scores = model.scores([""] * len(split.test), split.test["item_text"].tolist())
     amazing = split.test["item_text"].str.startswith("amazing").to_numpy()
     assert scores[amazing].min() > scores[~amazing].max()
@@ -174,7 +180,7 @@ def test_chinese_headlines_go_the_whole_way(tmp_path: Path) -> None:
             )
     model, split = fit(pd.DataFrame(rows), tmp_path, epochs=3)
     network = model.network
-    tokens = network.tokenizer.convert_ids_to_tokens(network.tokenize([""], ["今天的体育新闻"]).ids[0])
+    tokens = network.tokenizer.convert_ids_to_tokens(network.pair_tokenizer.rows([""], ["今天的体育新闻"]).ids(0))
     assert tokens == ["[CLS]", *"今天的体育新闻", "[SEP]"]
     assert evaluate(model, split)["models"]["BERT"]["normalized_entropy"] < 1
     users, items = ["第3位读者喜欢体育"], ["今天的体育新闻", "今天的财经新闻"]
@@ -215,5 +221,7 @@ def test_wrong_kind_of_table_is_refused(fitted: tuple[RewardModel, Split]) -> No
         score_tests(model, split.test)
     with pytest.raises(ValueError, match="must not be empty"):
         score_users_by_items(model, [], ["a"])
+    with pytest.raises(ValueError, match=r"Scores of 300,000 users and 400,000 items must fit into memory.*Got 6,"):
+        score_users_by_items(model, ["a reader"] * 300_000, ["a text"] * 400_000)
     with pytest.raises(ValueError, match="as many as"):
         model.scores(["u"], ["a", "b"])
