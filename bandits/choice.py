@@ -58,17 +58,40 @@ def choose(weights: FloatArray, available: BoolArray, random: NDArray[np.uint64]
     """
     total = 0.0
     for k in range(weights.shape[0]):
-        if available[k]:
-            total += weights[k]
-    left = uniform(random) * total
-    last = -1
+        total += weights[k] if available[k] else 0.0
+    # The first arm whose cumulative weight exceeds the draw. Counting all those before it has no branch to guess.
+    draw = uniform(random) * total
+    cumulative = 0.0
+    before = 0
     for k in range(weights.shape[0]):
+        cumulative += weights[k] if available[k] else 0.0
+        before += 1 if cumulative <= draw else 0
+    if before < weights.shape[0]:
+        return before
+    for k in range(weights.shape[0] - 1, -1, -1):  # the product was rounded up to the total, or all weights are 0
         if available[k] and weights[k] > 0.0:
-            last = k
-            left -= weights[k]
-            if left < 0.0:
+            return k
+    return -1
+
+
+@jit
+def choose_uniformly(available: BoolArray, random: NDArray[np.uint64]) -> int:
+    """One of the available arms, all equally likely; uses one draw. -1 when there is none.
+
+    Args:
+        available: Whether each arm may be chosen, shape (K,).
+        random: The policy's stream.
+    """
+    count = 0
+    for k in range(available.shape[0]):
+        count += 1 if available[k] else 0
+    skip = integer(count, random)
+    for k in range(available.shape[0]):
+        if available[k]:
+            if skip == 0:
                 return k
-    return last
+            skip -= 1
+    return -1
 
 
 @jit

@@ -22,8 +22,9 @@ from transformers import BertConfig, BertForSequenceClassification, BertTokenize
 from bandits.reward_models import Calibrator, RewardModel, score_users_by_items
 from bandits.reward_models.fit_config import ScoringConfig
 from bandits.reward_models.inference import TOKENS_PER_BATCH, Precision, has_bfloat16
-from bandits.reward_models.network import Network, choose_device
+from bandits.reward_models.network import Network
 from bandits.reward_models.tiny_bert import word_pieces
+from bandits.torch_device import choose_device
 
 REPETITIONS = 5
 ITEMS = 64

@@ -51,7 +51,8 @@ def compile_missing(specs: Sequence[Resolved], folder: Path, env: Any, cores: in
             missing.setdefault(id(policy.kernel), spec)
     workers = min(cores, len(missing))
     if missing:
-        reporter.say(f"  compiling {len(missing)} kinds of policies, once, in {max(workers, 1)} processes")
+        beside = f", in {workers} processes" if workers > 1 else ""
+        reporter.say(f"  compiling {len(missing)} kinds of policies for the first time{beside}")
     if workers < 2:
         return
     todo = list(missing.values())
@@ -72,5 +73,5 @@ def main() -> None:
     for spec in specs:
         try:
             simulate(env, build_policy(spec, folder), horizon=1, seed=0, threads=1, snapshots=2)
-        except ValueError as error:  # the process that plays it will say so
+        except (TypeError, ValueError) as error:  # the process that plays it will say so
             _LOG.debug("%s: %s", spec, error)

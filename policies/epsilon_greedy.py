@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from bandits.choice import argmax, greedy_probabilities
+from bandits.choice import argmax, choose_uniformly, greedy_probabilities
 from bandits.core import FloatArray, Problem
 from bandits.kernel import Kernel, Layout, ScalarContext, ScalarFeedback, State
 from bandits.kernel_policy import KernelPolicy
 from bandits.machine_code import jit
-from bandits.random import integer, uniform
+from bandits.random import uniform
 from policies.checks import require_number
 
 # Fields: pulls, rewards and mean of each arm; the number of the coming visit.
@@ -31,24 +31,11 @@ def _start(state: State, random: Any) -> None:
     state.arm[_MEAN] = np.inf
 
 
-@jit
-def _count_available(context: ScalarContext) -> int:
-    count = 0
-    for k in range(context.available.shape[0]):
-        count += 1 if context.available[k] else 0
-    return count
-
-
 def _select(state: State, context: ScalarContext, random: Any) -> int:
     explore = uniform(random) < _epsilon(state)
     state.shared[0] += 1.0
     if explore:
-        skip = integer(_count_available(context), random)
-        for k in range(context.available.shape[0]):
-            if context.available[k]:
-                if skip == 0:
-                    return k
-                skip -= 1
+        return choose_uniformly(context.available, random)
     return argmax(state.arm[_MEAN], context.available, random)
 
 
@@ -62,7 +49,9 @@ def _update(state: State, feedback: ScalarFeedback, random: Any) -> None:
 def _propensities(state: State, context: ScalarContext, out: FloatArray) -> None:
     epsilon = _epsilon(state)
     greedy_probabilities(state.arm[_MEAN], context.available, out)
-    count = _count_available(context)
+    count = 0
+    for k in range(out.shape[0]):
+        count += 1 if context.available[k] else 0
     for k in range(out.shape[0]):
         uniform_share = 1.0 / count if context.available[k] else 0.0
         out[k] = (1.0 - epsilon) * out[k] + epsilon * uniform_share

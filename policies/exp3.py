@@ -5,15 +5,16 @@ from __future__ import annotations
 from math import e, exp, log, sqrt
 from typing import Any
 
-from bandits.choice import choose
+from bandits.choice import choose, choose_uniformly
 from bandits.core import FloatArray, Problem
 from bandits.kernel import Kernel, Layout, ScalarContext, ScalarFeedback, State
 from bandits.kernel_policy import KernelPolicy
 from bandits.machine_code import jit
+from bandits.random import uniform
 from policies.checks import require_number
 
-# `params`: the share of uniform exploration. `arm`: weight, and probability in the latest round. Weights may grow until
-# one passes _LARGE; then all are divided by it, which changes no probability.
+# `params`: the share of uniform exploration. `arm`: weight, and probability of the arm's latest choice. Weights may
+# grow until one passes _LARGE; then all are divided by it, which changes no probability.
 _EXPLORE = 0
 _WEIGHT, _PROBABILITY = 0, 1
 _LARGE = 1e100
@@ -23,25 +24,30 @@ def _start(state: State, random: Any) -> None:
     state.arm[_WEIGHT] = 1.0
 
 
+def _select(state: State, context: ScalarContext, random: Any) -> int:
+    explore = state.params[_EXPLORE]
+    if uniform(random) < explore:
+        arm = choose_uniformly(context.available, random)
+    else:
+        arm = choose(state.arm[_WEIGHT], context.available, random)
+    total, count = _total(state, context)
+    state.arm[_PROBABILITY, arm] = (1.0 - explore) * state.arm[_WEIGHT, arm] / total + explore / count
+    return arm
+
+
 @jit
-def _probabilities(state: State, context: ScalarContext, out: FloatArray) -> None:
+def _total(state: State, context: ScalarContext) -> tuple[float, int]:
+    """The weights of the available arms in all, and how many these are."""
     total, count = 0.0, 0
-    for k in range(out.shape[0]):
+    for k in range(state.arm.shape[1]):
         total += state.arm[_WEIGHT, k] if context.available[k] else 0.0
         count += 1 if context.available[k] else 0
-    share, uniform = (1.0 - state.params[_EXPLORE]) / total, state.params[_EXPLORE] / count
-    for k in range(out.shape[0]):
-        out[k] = share * state.arm[_WEIGHT, k] + uniform if context.available[k] else 0.0
-
-
-def _select(state: State, context: ScalarContext, random: Any) -> int:
-    _probabilities(state, context, state.arm[_PROBABILITY])
-    return choose(state.arm[_PROBABILITY], context.available, random)
+    return total, count
 
 
 def _update(state: State, feedback: ScalarFeedback, random: Any) -> None:
     arm = feedback.chosen
-    # Feedback that comes late must say how likely the choice was; otherwise it is of the latest round.
+    # Feedback that comes late must say how likely the choice was; otherwise it is about the latest choice of the arm.
     probability = feedback.propensity if feedback.propensity > 0.0 else state.arm[_PROBABILITY, arm]
     rate = state.params[_EXPLORE] / state.arm.shape[1]
     weight = state.arm[_WEIGHT, arm] * exp(rate * feedback.reward / probability)
@@ -52,7 +58,11 @@ def _update(state: State, feedback: ScalarFeedback, random: Any) -> None:
 
 
 def _propensities(state: State, context: ScalarContext, out: FloatArray) -> None:
-    _probabilities(state, context, out)
+    explore = state.params[_EXPLORE]
+    total, count = _total(state, context)
+    for k in range(out.shape[0]):
+        mixed = (1.0 - explore) * state.arm[_WEIGHT, k] / total + explore / count
+        out[k] = mixed if context.available[k] else 0.0
 
 
 class Exp3(KernelPolicy):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bandits.reward_models.features import table_features as table_features
     from bandits.reward_models.features import text_features as text_features
     from bandits.reward_models.fit_config import FitConfig as FitConfig
+    from bandits.reward_models.fit_config import ScoringConfig as ScoringConfig
     from bandits.reward_models.log_report import LogReport as LogReport
     from bandits.reward_models.log_report import check_log as check_log
     from bandits.reward_models.reward_model import RewardModel as RewardModel
@@ -32,6 +33,7 @@ _HOMES = {
     "Calibrator": "calibration",
     "ClickLog": "click_log",
     "FitConfig": "fit_config",
+    "ScoringConfig": "fit_config",
     "LogReport": "log_report",
     "RewardModel": "reward_model",
     "Split": "split",

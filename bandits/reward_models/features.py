@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from transformers import AutoModel, BertModel, PreTrainedModel
 
 from bandits.propensity_table import PropensityTable
-from bandits.reward_models.network import choose_device, load_tokenizer, quiet, tiny_config
+from bandits.reward_models.network import load_tokenizer, quiet, tiny_config
 from bandits.reward_models.weights import MINI_LM, Weights, resolve_weights
+from bandits.torch_device import choose_device
 
 FloatArray = NDArray[np.float64]
 

@@ -137,23 +137,6 @@ def load_tokenizer(weights: Weights) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def choose_device(name: str) -> torch.device:
-    """The device called `name`; `auto` is a GPU when there is one.
-
-    Raises:
-        ValueError: When there is no such device.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(f"`device` must be 'auto', 'cpu' or 'cuda'. Got {name!r}.") from error
-    if device.type not in TOKENS_PER_BATCH or (device.type == "cuda" and not torch.cuda.is_available()):
-        raise ValueError(f"`device` must be 'auto', 'cpu', or 'cuda' on a machine with a GPU. Got {name!r}.")
-    return device
-
-
 def tiny_config(weights: Weights) -> BertConfig:
     """Two small layers with one label."""
     config = BertConfig(

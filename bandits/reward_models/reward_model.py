@@ -21,10 +21,11 @@ from bandits.reward_models.calibration import Calibrator
 from bandits.reward_models.click_log import ClickLog
 from bandits.reward_models.fit_config import FitConfig
 from bandits.reward_models.model_card import model_card
-from bandits.reward_models.network import Network, choose_device
+from bandits.reward_models.network import Network
 from bandits.reward_models.split import Split
 from bandits.reward_models.training import train
 from bandits.reward_models.weights import resolve_weights
+from bandits.torch_device import choose_device
 
 FloatArray = NDArray[np.float64]
 

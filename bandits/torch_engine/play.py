@@ -189,7 +189,7 @@ def _require_memory(
     size, arms = problem.num_envs, problem.num_arms
     on_device = policy.bytes_needed(problem) + world_bytes(table, problem)
     on_host = array_bytes([(snapshots, size, 3 + len(problem.outcome_names)), (size, arms)])
-    sizes = f"{size} replications of {arms} arms with {problem.user_dim} user features"
+    sizes = f"{size:,} replications of {arms:,} arms with {problem.user_dim} user features"
     if device.type == "cuda":
         require_memory(f"{policy!r} in {sizes} on {device}", on_device, free_device_memory(device))
         require_memory(f"{snapshots} snapshots of {sizes}", on_host)

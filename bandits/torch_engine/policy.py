@@ -109,7 +109,7 @@ class TorchPolicy(Policy):
     def reset(self, problem: Problem, random: RandomStreams) -> None:
         """Forget everything and get ready for a problem on `device`."""
         device = choose_device(self.device)
-        sizes = f"{problem.num_envs} replications of {problem.num_arms} arms with {problem.user_dim} user features"
+        sizes = f"{problem.num_envs:,} replications of {problem.num_arms:,} arms with {problem.user_dim} user features"
         require_memory(f"{self!r} in {sizes}", self.bytes_needed(problem), free_device_memory(device))
         self._home = device
         with torch.no_grad():

@@ -162,7 +162,7 @@ def test_diverging_fit_says_what_to_change(pairs_frame: pd.DataFrame, tmp_path: 
 
 @pytest.mark.faults
 def test_device_must_exist() -> None:
-    from bandits.reward_models.network import choose_device
+    from bandits.torch_device import choose_device
 
     with pytest.raises(ValueError, match="`device` must be"):
         choose_device("tpu")

@@ -317,7 +317,9 @@ def test_what_does_not_fit_is_refused_before_it_begins(engine):
     env = users(5)
     env._problem = dataclasses.replace(env._problem, num_envs=10**9)
     device = "cpu" if engine == "torch" else None
-    with pytest.raises(ValueError, match=r"1000000000 replications of 5 arms.*must fit into memory.*Got [\d,.]+ GiB"):
+    with pytest.raises(
+        ValueError, match=r"1,000,000,000 replications of 5 arms.*must fit into memory.*Got [\d,.]+ GiB"
+    ):
         on_cpu(env, TorchLinearThompson(), engine=engine, device=device)
 
 
