@@ -52,7 +52,8 @@ def compile_missing(specs: Sequence[Resolved], folder: Path, env: Any, cores: in
     workers = min(cores, len(missing))
     if missing:
         beside = f", in {workers} processes" if workers > 1 else ""
-        reporter.say(f"  compiling {len(missing)} kinds of policies for the first time{beside}")
+        what = f"{len(missing)} kinds of policies" if len(missing) > 1 else "one kind of policy"
+        reporter.say(f"  compiling {what} for the first time{beside}")
     if workers < 2:
         return
     todo = list(missing.values())

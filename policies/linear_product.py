@@ -18,12 +18,10 @@ from bandits.variates import normals
 
 # `params`: the multiple of the standard error, ridge, length U of u, length A of a. `shared`: the inverse of the
 # precision matrix (P, P) and the coefficients (P,), where P = U A and u's index is the slow one. `work`: to choose, m
-# (A,), B (A, A), a (A,), another such vector, and products of u with the inverse (A, P); to learn, a, x (P,) and a
-# product (P,).
+# (A,), B (A, A), draws (A,) and products of u with the inverse (A, P); to learn, x (P,) and a product (P,). `arm`: a
+# score, x' A x, and the entries of a.
 _MULTIPLE, _RIDGE, _USER, _ARM = range(4)
-
-# Field of `arm`.
-SCORE = 0
+SCORE, _VARIANCE, _FEATURES = range(3)
 
 
 def layout(problem: Problem, multiple: float, ridge: float, user_components: int, arm_components: int) -> Layout:
@@ -31,9 +29,9 @@ def layout(problem: Problem, multiple: float, ridge: float, user_components: int
     user, arm = 1 + min(user_components, problem.user_dim), 1 + min(arm_components, problem.arm_dim)
     size = user * arm
     return Layout(
-        arm=1,
+        arm=2 + arm,
         shared=(size + 1) * size,
-        work=3 * arm + arm * arm + max(arm, 2) * size,
+        work=2 * arm + arm * arm + max(arm, 2) * size,
         params=(multiple, ridge, user, arm),
     )
 
@@ -51,7 +49,7 @@ def _project(state: State, user: FloatArray) -> None:
     length = int(state.params[_ARM])
     size = int(state.params[_USER]) * length
     mean, covariance = state.work[:length], state.work[length : length + length * length]
-    rows = state.work[3 * length + length * length :]  # (A, P): u' times the rows of the inverse that belong to a_e
+    rows = state.work[2 * length + length * length :]  # (A, P): u' times the rows of the inverse that belong to a_e
     for i in range(length + length * length):
         state.work[i] = 0.0
     for i in range(length * size):
@@ -74,15 +72,17 @@ def _project(state: State, user: FloatArray) -> None:
 def bound(state: State, context: ScalarContext) -> None:
     """Scores: upper confidence bounds."""
     _project(state, context.user)
+    _read_arms(state, context)
     length = int(state.params[_ARM])
-    mean, covariance = state.work[:length], state.work[length : length + length * length]
-    a, product = state.work[length + length * length :][:length], state.work[2 * length + length * length :][:length]
     for k in range(state.arm.shape[1]):
-        if context.available[k]:
-            _arm_features(context, k, a)
-            multiply(covariance, a, product)
-            deviation = sqrt(max(dot(product, a), 0.0))
-            state.arm[SCORE, k] = dot(mean, a) + state.params[_MULTIPLE] * deviation
+        state.arm[_VARIANCE, k] = 0.0
+    for e in range(length):
+        for f in range(e + 1):
+            weight = state.work[length + e * length + f] * (2.0 if f < e else 1.0)
+            for k in range(state.arm.shape[1]):
+                state.arm[_VARIANCE, k] += weight * (state.arm[_FEATURES + e, k] * state.arm[_FEATURES + f, k])
+    for k in range(state.arm.shape[1]):
+        state.arm[SCORE, k] += state.params[_MULTIPLE] * sqrt(max(state.arm[_VARIANCE, k], 0.0))
 
 
 @jit
@@ -90,17 +90,27 @@ def sample(state: State, context: ScalarContext, random: Any) -> None:
     """Scores: one draw of b, and what each arm is worth if it is true."""
     _project(state, context.user)
     length = int(state.params[_ARM])
-    mean, covariance = state.work[:length], state.work[length : length + length * length]
-    a, draw = state.work[length + length * length :][:length], state.work[2 * length + length * length :][:length]
+    covariance = state.work[length : length + length * length]
+    draw = state.work[length + length * length : 2 * length + length * length]
     normals(draw, random)
     cholesky(covariance, length)
     for e in range(length):
         for i in range(e + 1):
-            mean[e] += state.params[_MULTIPLE] * covariance[e * length + i] * draw[i]
+            state.work[e] += state.params[_MULTIPLE] * covariance[e * length + i] * draw[i]
+    _read_arms(state, context)
+
+
+@jit
+def _read_arms(state: State, context: ScalarContext) -> None:
+    """The arms' features, feature by feature, and the scores a'm."""
     for k in range(state.arm.shape[1]):
-        if context.available[k]:
-            _arm_features(context, k, a)
-            state.arm[SCORE, k] = dot(mean, a)
+        state.arm[_FEATURES, k] = 1.0
+        state.arm[SCORE, k] = state.work[0]
+    for e in range(1, int(state.params[_ARM])):
+        weight = state.work[e]
+        for k in range(state.arm.shape[1]):
+            state.arm[_FEATURES + e, k] = context.arms[k, e - 1]
+            state.arm[SCORE, k] += weight * context.arms[k, e - 1]
 
 
 @jit
@@ -108,13 +118,13 @@ def learn(state: State, context: ScalarContext, arm: int, reward: float) -> None
     """One more row: the inverse by Sherman and Morrison's formula, then the coefficients."""
     length = int(state.params[_ARM])
     size = int(state.params[_USER]) * length
-    a, x, product = state.work[:length], state.work[length : length + size], state.work[length + size :][:size]
+    x, product = state.work[:size], state.work[size : 2 * size]
     inverse, coefficients = state.shared[: size * size], state.shared[size * size :]
-    _arm_features(context, arm, a)
     for d in range(int(state.params[_USER])):
         weight = context.user[d - 1] if d > 0 else 1.0
-        for e in range(length):
-            x[d * length + e] = weight * a[e]
+        x[d * length] = weight
+        for e in range(1, length):
+            x[d * length + e] = weight * context.arms[arm, e - 1]
     multiply(inverse, x, product)
     scale = 1.0 / (1.0 + dot(product, x))
     step = scale * (reward - dot(coefficients, x))
@@ -124,10 +134,3 @@ def learn(state: State, context: ScalarContext, arm: int, reward: float) -> None
         for j in range(size):
             row[j] -= factor * product[j]
         coefficients[i] += step * product[i]
-
-
-@jit
-def _arm_features(context: ScalarContext, arm: int, a: FloatArray) -> None:
-    """The vector (1, arm)."""
-    for e in range(a.shape[0]):
-        a[e] = context.arms[arm, e - 1] if e > 0 else 1.0
