@@ -59,8 +59,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"PART must be one of {', '.join(PARTS)}. Got {', '.join(sorted(unknown))}.")
     settings = ["--runs", str(options.runs), "--seconds", str(options.seconds)]
     settings += ["--images", str(options.write / "images")] if options.write else []
+    parts = options.parts or list(PARTS)
+    if options.write:
+        try:
+            for part in parts:
+                _section_of(part, options.write / "benchmarks.md")
+        except (OSError, ValueError) as error:
+            parser.error(str(error))
     failed = []
-    for part in options.parts or PARTS:
+    for part in parts:
         say(f"{part} ...")
         started = perf_counter()
         text = _output_of(part, settings)
@@ -70,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             continue
         print(f"## {PARTS[part].title}\n\n{text}", flush=True)
         if options.write:
-            _replace_section(options.write / "benchmarks.md", part, text)
+            _replace_section(part, options.write / "benchmarks.md", text)
     if failed:
         say(f"Failed: {', '.join(failed)}. What went wrong stands above.")
     return 1 if failed else 0
@@ -90,19 +97,24 @@ def _output_of(part: str, settings: Sequence[str]) -> str | None:
     return done.stdout
 
 
-def _replace_section(file: Path, part: str, text: str) -> None:
-    """Put `text` between the two comments that mark a part's section.
+def _section_of(part: str, file: Path) -> str:
+    """A part's section of a file, with the two comments that mark it.
 
     Raises:
-        ValueError: When the file has no such section.
+        ValueError: When the file has no such section, or several.
     """
     begin, end = f"<!-- {part}: written by the benchmarks -->", f"<!-- end of {part} -->"
-    old = file.read_text(encoding="utf-8")
-    new, count = re.subn(
-        f"{re.escape(begin)}.*?{re.escape(end)}", lambda _: f"{begin}\n\n{text}\n{end}", old, flags=re.DOTALL
-    )
-    if count != 1:
-        raise ValueError(f"`{file}` must have one section between {begin!r} and {end!r}. Got {count}.")
+    found = re.findall(f"{re.escape(begin)}.*?{re.escape(end)}", file.read_text(encoding="utf-8"), re.DOTALL)
+    if len(found) != 1:
+        raise ValueError(f"`{file}` must have one section between {begin!r} and {end!r}. Got {len(found)}.")
+    section: str = found[0]
+    return section
+
+
+def _replace_section(part: str, file: Path, text: str) -> None:
+    old = _section_of(part, file)
+    begin, end = old.splitlines()[0], old.splitlines()[-1]
+    new = file.read_text(encoding="utf-8").replace(old, f"{begin}\n\n{text}\n{end}")
     file.write_text(new, encoding="utf-8")
 
 

@@ -58,9 +58,7 @@ def targets_table(targets: Sequence[Target]) -> str:
     """What was asked and what was measured; below it, what bounds those that were missed."""
     rows = [(t.what, t.asked, t.measured, "yes" if t.met else "no") for t in targets]
     missed = [f"* {t.what}: {t.bound}" for t in targets if not t.met and t.bound]
-    return "\n\n".join(
-        [table(("asked for", "asked", "measured", "met"), rows), *(["\n".join(missed)] if missed else [])]
-    )
+    return "\n\n".join([table(("what", "asked", "measured", "met"), rows), *(["\n".join(missed)] if missed else [])])
 
 
 def conditions(settings: Settings) -> str:
@@ -70,7 +68,7 @@ def conditions(settings: Settings) -> str:
     return (
         f"Measured on {date.today().isoformat()}: {processor()}, {cores} core{'s' * (cores > 1)}{load}; "
         f"Python {platform.python_version()}, NumPy {np.__version__}, Numba {numba.__version__}. "
-        f"Medians of {settings.runs} runs; in brackets the smallest and the largest."
+        f"Medians of {settings.runs} run{'s' * (settings.runs > 1)}; in brackets the smallest and the largest."
     )
 
 
