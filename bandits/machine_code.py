@@ -12,7 +12,14 @@ F = TypeVar("F", bound=Callable[..., Any])
 # `_nrt=False` leaves out reference counting, which code that allocates nothing does not need. With it, UCB1 plays less
 # than half as many rounds: `make bench` without this option shows 16 million a second instead of 35.
 # `error_model="numpy"` divides by zero as IEEE 754 says; nobody calls kernels from C, so there are no wrappers for it.
-OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": False, "no_cfunc_wrapper": True}
+# Without `fastmath=False` a function would be compiled with the fast mathematics of whoever calls it first.
+OPTIONS: dict[str, Any] = {
+    "nogil": True,
+    "error_model": "numpy",
+    "_nrt": False,
+    "no_cfunc_wrapper": True,
+    "fastmath": False,
+}
 
 
 def jit(function: F) -> F:

@@ -119,35 +119,47 @@ def _gamma_of(d: float, word: Any, u: float, random: RandomState) -> float:
         root = 1.0 + c * x
         if not root <= 0.0:  # as `>`, but a `d` that is not a number ends the loop
             v = root * root * root
-            if not log(u) > 0.5 * x * x + d * (1.0 - v + log(v)):
+            if _is_certain(u, root, c * x * x) or not log(u) > 0.5 * x * x + d * (1.0 - v + log(v)):
                 return d * v
         word = next_word(random)
         u = open_unit(next_word(random))
 
 
 @jit
-def _log_gamma(shape: float, random: RandomState) -> float:
-    """The logarithm of a Gamma(shape, 1) number, `shape` > 0, which may be too small for a float.
+def _is_certain(u: float, root: float, square: float) -> bool:
+    """Whether Marsaglia and Tsang's method accepts, without logarithms; it may accept where this is False.
 
-    A small one is a Gamma(shape + 1) number times U**(1 / shape).
+    Their condition is log u < h(x) = d (3 log r + 1 - r**3) + x**2 / 2, where r = 1 + c x and c**2 = 1 / (9 d). The
+    Taylor series of the logarithm gives h(x) >= -c**2 x**4 / (12 min(r, 1)): terms up to the fourth bound it from below
+    for x > 0, and for x < 0 the rest is at most a geometric series. As exp(h) >= 1 + h, it is enough that
+    u min(r, 1) < min(r, 1) - c**2 x**4 / 12.
+
+    Args:
+        u: The uniform number, or an upper bound.
+        root: r.
+        square: c x**2.
     """
-    if shape >= _DIRECT:
-        return log(gamma(shape, random))
-    boost = log(open_unit(next_word(random))) / shape
-    return boost + log(gamma(shape + 1.0, random))
+    lower = min(root, 1.0)
+    return u * lower < lower - square * square * (1.0 / 12.0)
 
 
 @jit
 def beta(a: float, b: float, random: RandomState) -> float:
-    """A Beta(a, b) number, `a` and `b` > 0."""
-    if a >= _DIRECT and b >= _DIRECT:
-        first = gamma(a, random)
-        return first / (first + gamma(b, random))
-    difference = _log_gamma(b, random) - _log_gamma(a, random)
-    if difference > 0.0:
-        ratio = exp(-difference)
-        return ratio / (1.0 + ratio)
-    return 1.0 / (1.0 + exp(difference))
+    """A Beta(a, b) number, `a` and `b` > 0.
+
+    The share of one Gamma number in the sum of two. Where a shape is small, its number is a Gamma(shape + 1) number
+    times U**(1 / shape): together these powers stay in the exponent, where they cannot become too small for a float.
+    """
+    exponent = 0.0
+    if a < _DIRECT:
+        exponent -= log(open_unit(next_word(random))) / a
+    if b < _DIRECT:
+        exponent += log(open_unit(next_word(random))) / b
+    first = gamma(a + 1.0 if a < _DIRECT else a, random)
+    second = gamma(b + 1.0 if b < _DIRECT else b, random)
+    if exponent == 0.0:
+        return first / (first + second)
+    return 1.0 / (1.0 + second / first * exp(exponent))
 
 
 @jit
@@ -157,10 +169,6 @@ def betas(a: FloatArray, b: FloatArray, out: FloatArray, random: RandomState) ->
     A Beta number is the share of one Gamma number in the sum of two. Each arm takes three words: one for each normal
     number of Marsaglia and Tsang's method, and one whose halves are the leading bits of the two uniform numbers.
 
-    In their method x is accepted when log u < h(x) = d (3 log r + (1 - r**3)) + x**2 / 2, where r = 1 + c x and
-    c**2 = 1 / (9 d). The Taylor series of the logarithm gives h(x) >= -c**2 x**4 / (12 min(r, 1)): terms up to the
-    fourth bound it from below for x > 0, and for x < 0 the rest is at most a geometric series. With exp(h) >= 1 + h,
-    u min(r, 1) < min(r, 1) - c**2 x**4 / 12 is enough to accept.
     """
     key, counter = random[0], random[1]
     random[1] = counter + _THREE * np.uint64(out.shape[0])
@@ -191,9 +199,7 @@ def _attempt(d: float, word: Any, u: float) -> Any:
     x = -distance if word & _SIGN_BIT else distance
     c = 1.0 / sqrt(9.0 * d)
     root = 1.0 + c * x
-    lower = min(root, 1.0)
-    square = c * x * x
-    good = (distance < _EDGE[layer + 1]) & (u * lower < lower - square * square * (1.0 / 12.0))
+    good = (distance < _EDGE[layer + 1]) & _is_certain(u, root, c * x * x)
     return d * root * root * root, good
 
 

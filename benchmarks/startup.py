@@ -38,8 +38,11 @@ from pathlib import Path
 import numpy as np
 from bandits import PropensityTable, simulate
 from envs import SimulatedUsers
+from bandits.engine.simulation import available_cores
+from experiments.compiling import compile_missing
 from experiments.config import load_config
 from experiments.policy_specs import build_policy
+from experiments.progress import Reporter
 
 def cpu_seconds():
     usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
@@ -52,8 +55,10 @@ arms, features = config.data.headlines, config.world.features
 table = PropensityTable.single_world(rng.uniform(0, 0.1, (20, arms)))
 user, arm = rng.normal(size=(20, features)), rng.normal(size=(arms, features))
 world = SimulatedUsers(table, num_envs=1, user_features=user, arm_features=arm)
-policies = [build_policy(spec, loaded.folder) for spec in config.policies.values()]
+specs = list(config.policies.values())
+policies = [build_policy(spec, loaded.folder) for spec in specs]
 started, used = time.perf_counter(), cpu_seconds()
+compile_missing(specs, loaded.folder, world, available_cores(), Reporter())  # as a run does
 for policy in policies:
     simulate(world, policy, horizon=100, seed=0, threads=1)
 print(json.dumps({"wall": time.perf_counter() - started, "cpu": cpu_seconds() - used, "policies": len(policies)}))

@@ -265,6 +265,8 @@ class _Sources:
         code = function.__code__
         if not self._add_file(code.co_filename, function.__qualname__):
             return
+        if function.__module__ not in sys.modules:  # where another process would look for it
+            self.obstacle = self.obstacle or f"`{function.__qualname__}` is in a module that cannot be imported"
         self.constants.add(f"{function.__module__}:{function.__qualname__}:{function.__defaults__!r}")
         for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
             self._visit(name, cell.cell_contents)

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import types
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -100,6 +101,26 @@ def test_a_kernel_without_a_file_runs_uncached():
 
     trace = simulate(BernoulliBandit([0.1, 1.0]), FromNotebook(), horizon=20, seed=0)
     assert trace.reward[-1, 0] == 20
+
+
+def test_a_kernel_of_a_module_that_cannot_be_imported_runs_uncached(tmp_path, caplog):
+    """Numba's cache would be read back once, and then fail: it looks for the module by its name."""
+    file = tmp_path / "elsewhere.py"
+    file.write_text(
+        "def select(state, context, random):\n    return 1\n\ndef update(state, feedback, random):\n    pass\n"
+    )
+    module = types.ModuleType("elsewhere")
+    exec(compile(file.read_text(), str(file), "exec"), module.__dict__)
+
+    class Elsewhere(KernelPolicy):
+        kernel = Kernel(select=module.select, update=module.update)
+
+        def layout(self, problem):
+            return Layout()
+
+    trace = simulate(BernoulliBandit([0.1, 1.0]), Elsewhere(), horizon=20, seed=0)
+    assert trace.reward[-1, 0] == 20
+    assert "in a module that cannot be imported" in caplog.text
 
 
 @jit
