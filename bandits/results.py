@@ -12,18 +12,29 @@ from bandits.memory import array_bytes, require_memory
 from bandits.trace import Trace
 
 
+def require_room(problem: Problem, num_snapshots: int, num_records: int = 0) -> None:
+    """Say so when the results of `problem.num_envs` replications do not fit into memory.
+
+    Raises:
+        ValueError: When there is not enough memory.
+    """
+    per_curve = 3 + len(problem.outcome_names) + num_records
+    require_memory(
+        f"Results of {problem.num_envs:,} replications with {num_snapshots} snapshots and {problem.num_arms:,} arms",
+        array_bytes(
+            [(per_curve, num_snapshots, problem.num_envs), (num_snapshots + problem.num_envs, problem.num_arms)]
+        ),
+    )
+
+
 def empty_results(problem: Problem, num_snapshots: int, num_records: int) -> Results:
     """Room for the results of `problem.num_envs` replications.
 
     Raises:
         ValueError: When there is not enough memory.
     """
-    curve, arms = (num_snapshots, problem.num_envs), problem.num_arms
-    per_curve = 3 + len(problem.outcome_names) + num_records
-    require_memory(
-        f"Results of {problem.num_envs:,} replications with {num_snapshots} snapshots and {arms:,} arms",
-        array_bytes([(per_curve, *curve), (num_snapshots + problem.num_envs, arms)]),
-    )
+    require_room(problem, num_snapshots, num_records)
+    curve = (num_snapshots, problem.num_envs)
     return Results(
         regret=np.zeros(curve),
         regret_fixed=np.zeros(curve),

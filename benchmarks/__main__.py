@@ -40,6 +40,7 @@ PARTS = {
     "memory": Part("Peak memory"),
     "startup": Part("Start-up"),
     "scoring": Part("Scoring", compares_threads=False),
+    "device": Part("The torch engine", compares_threads=False),
 }
 _LONGEST = 600  # seconds; a part that takes more hangs
 # Before NumPy is imported: its linear algebra takes all cores otherwise, and the ratios would not be of one thread.

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from bandits.core import Problem
 from bandits.kernel import World
 from bandits.machine_code import jit
+from bandits.memory import array_bytes, require_memory
 from bandits.random import CLICKS, world_uniform
 from bandits.special import betaincinv
 from bandits.table_world import TableWorld
@@ -18,6 +19,7 @@ from envs.base import KernelEnv
 from envs.fixed_means import fixed_means_kernel, means_table, require_one_of
 
 FloatArray = NDArray[np.float64]
+_COPIES = 8  # of one number per arm while the parameters are put in order
 
 
 class BernoulliTables(NamedTuple):
@@ -108,8 +110,11 @@ def beta_parameters(prior: Any, num_arms: int | None) -> FloatArray:
     """The parameters (2, K) of the Beta priors of `K` arms, from a pair of numbers or sequences.
 
     Raises:
-        ValueError: When they are not two positive numbers or sequences that determine the number of arms.
+        ValueError: When they are not two positive numbers or sequences that determine the number of arms, or there is
+            no room for so many.
     """
+    if num_arms:
+        require_memory(f"The priors of {num_arms:,} arms", array_bytes([(_COPIES, num_arms)]))
     try:
         a, b = (np.asarray(part, dtype=np.float64) for part in prior)
         pair = np.array(np.broadcast_arrays(a, b, np.empty(num_arms) if num_arms else np.empty(())))[:2]

@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
-from bandits import Policy, ScalarPolicy, simulate
+from bandits import Policy, Problem, ScalarPolicy, simulate
 from bandits.engine import Engine, choose_engine
 from bandits.engine.simulation import available_cores
+from bandits.results import require_room
 from experiments import provenance
 from experiments.cells import CellState, hash_of
 from experiments.compiling import compile_missing
@@ -48,11 +49,15 @@ def run_experiment(
         ValueError: When data, reward model or policies cannot be used; nothing already computed is lost.
     """
     config, reporter = loaded.config, reporter or Reporter()
+    size = min(config.simulation.chunk, config.simulation.replications)
+    # Before hours are spent; the least that any world takes now, and exactly once there is one.
+    require_room(Problem(size, num_arms=2), config.simulation.snapshots)
     run = RunFolder.start(out or Path("runs") / config.name, config)
     began = datetime.now(UTC)
     worlds = {world.kind: world for world in prepare_worlds(config, run, reporter)}
     with reporter.stage("Trying every policy"):
         world = next(iter(worlds.values()))
+        require_room(world.make(size).problem(config.simulation.horizon), config.simulation.snapshots)
         specs = list(config.policies.values())
         compile_missing(specs, loaded.folder, world.make(1), threads or available_cores(), reporter)
         _time_policies(loaded, run, world)

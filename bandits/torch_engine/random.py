@@ -2,7 +2,7 @@
 
 Words are the same bit for bit: int64 arithmetic wraps around as uint64 does, and shifts are made logical by a mask.
 Uniform numbers and integers are made of them by exact steps, so they too are the same on every device. Normal and
-exponential numbers use the device's own functions: the same law, from the same words, but not the same last bits.
+exponential numbers use the device's own functions: the same law, but other numbers than those of `bandits.variates`.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 import pytest
 
 from bandits import KernelPolicy, Problem, RandomStreams, memory, simulate
-from envs import BernoulliBandit
+from envs import BernoulliBandit, GaussianBandit
 from policies import UCB1, LinUCB
 
 pytestmark = pytest.mark.faults
@@ -36,6 +36,13 @@ def test_too_many_replications():
         ValueError, match=r"^Observations of 10,000,000,000 replications with 2 arms must fit .* Got .* GiB"
     ):
         BernoulliBandit([0.1, 0.2], num_envs=10**10)
+
+
+def test_too_many_arms():
+    with pytest.raises(ValueError, match=r"^The priors of 100,000,000,000 arms must fit .* Got 5,960\.5 GiB"):
+        BernoulliBandit(prior=(1.0, 1.0), num_arms=10**11)
+    with pytest.raises(ValueError, match=r"^Observations of 1 replications with 100,000,000,000 arms must fit"):
+        GaussianBandit(prior=(0.0, 1.0), num_arms=10**11)
 
 
 @pytest.mark.parametrize("engine", ["fused", "lockstep", "python"])

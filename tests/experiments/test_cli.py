@@ -61,6 +61,11 @@ def test_lists_have_one_line_each(what: str, line: str) -> None:
         (["run", "bernoulli", "--set", "seeed=1"], "seeed: unknown key. Did you mean `seed`?"),
         (["run", "upworthy"], "data.path: must be the archive's CSV file"),
         (["run", "upworthy", "--set", "data.path=nowhere.csv"], "data.path: must be a file. Got"),
+        (
+            ["run", "bernoulli", *(f"--set=simulation.{key}=1000000000000" for key in ("replications", "chunk"))],
+            "Results of 1,000,000,000,000 replications with 200 snapshots and 2 arms must fit into memory",
+        ),
+        (["run", "bernoulli", "--threads", "0"], "greater than or equal to 1"),
         (["report", "nowhere"], "nowhere must be a run folder"),
         (["check-log", "nowhere.csv"], "nowhere.csv"),
     ],
