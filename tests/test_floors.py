@@ -30,3 +30,13 @@ def test_importing_loads_no_more_than_it_needs(imports, forbidden):
     code = f"import sys, {imports}; print(sorted({forbidden!r} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_a_kernel_policy_with_a_version_for_torch_plays_without_it():
+    code = (
+        "import sys; from bandits import simulate; from envs import BernoulliBandit\n"
+        "from policies import LinearThompson\n"
+        "simulate(BernoulliBandit([0.1, 0.2]), LinearThompson(), horizon=5, seed=0); print('torch' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "False"

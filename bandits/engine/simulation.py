@@ -102,16 +102,20 @@ def choose_engine(env: Environment, policy: Policy | ScalarPolicy, engine: Engin
             f"`engine` must be lockstep or auto unless both the policy and the environment have kernels. "
             f"Got {engine!r} for {pair}."
         )
+    if engine in ("fused", "python", "lockstep"):
+        return engine
+    if engine == "auto" and compiled:
+        return "fused"  # without asking for a twin, which would load torch
     twin = policy.torch_twin() if isinstance(policy, Policy) else None
     table = env.table_world() if isinstance(env, TableEnvironment) else None
     if engine == "torch" and (twin is None or table is None):
         missing = "`torch_twin` of the policy" if twin is None else "`table_world` of the environment"
         raise ValueError(f"`engine` must not be torch where the {missing} is None. Got {engine!r} for {pair}.")
-    if engine != "auto":
+    if engine == "torch":
         return engine
     if twin is policy and table is not None and type(policy).stop is Policy.stop:
         return "torch"
-    return "fused" if compiled else "lockstep"
+    return "lockstep"
 
 
 def _play_on_device(
