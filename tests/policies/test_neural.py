@@ -212,5 +212,5 @@ def test_hyperparameters_out_of_range(make, message):
 
 @pytest.mark.faults
 def test_a_policy_in_lockstep_says_what_does_not_fit():
-    with pytest.raises(ValueError, match=r"TorchLinearThompson.* in 10000000 replications of 100 arms with 500 user"):
+    with pytest.raises(ValueError, match=r"TorchLinearThompson.* in 10,000,000 replications of 100 arms with 500 user"):
         TorchLinearThompson().reset(Problem(10**7, 100, user_dim=500), RandomStreams(0, 1))
