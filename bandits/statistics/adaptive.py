@@ -252,7 +252,7 @@ def two_point_weights(propensities: ArrayLike, *, floor_decay: float = 0.0) -> F
     share = e / (rounds - t + 1) + (1 - e) * fading
     left = np.cumprod(1 - share[..., :-1, :], axis=-2)
     left = np.concatenate([np.ones_like(e[..., :1, :]), np.maximum(left, 0.0)], axis=-2)
-    return np.sqrt(left * share * e)
+    return np.asarray(np.sqrt(left * share * e))
 
 
 def _scores(

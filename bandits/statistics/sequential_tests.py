@@ -62,10 +62,11 @@ def beta_mixture_test(
     a, b = prior
     if not (0 < a < math.inf and 0 < b < math.inf):
         raise ValueError(f"`prior` must be two positive numbers. Got {prior!r}.")
-    apart = special.betaln(a + s_a, b + n_a - s_a) + special.betaln(a + s_b, b + n_b - s_b) - 2 * special.betaln(a, b)
+    arms = special.betaln(a + s_a, b + n_a - s_a) + special.betaln(a + s_b, b + n_b - s_b)
+    apart = np.asarray(arms - 2 * special.betaln(a, b), dtype=np.float64)
     clicks, visitors = s_a + s_b, n_a + n_b
     rate = clicks / np.maximum(visitors, 1)
-    together = special.xlogy(clicks, rate) + special.xlog1py(visitors - clicks, -rate)
+    together = np.asarray(special.xlogy(clicks, rate) + special.xlog1py(visitors - clicks, -rate))
     method = f"beta mixtures with prior ({a:g}, {b:g}) against the best common rate, exact, always valid"
     return _tested(s_a, n_a, s_b, n_b, apart - together, method)
 
