@@ -40,6 +40,7 @@ from bandits.statistics.sequential_tests import (
     always_valid_p_value,
     beta_mixture_test,
     msprt_test,
+    predictive_test,
 )
 from bandits.statistics.spending import (
     GroupSequentialDesign,
@@ -86,6 +87,7 @@ __all__ = [
     "normal_mixture_rho",
     "normal_mixture_sequence",
     "paired_difference",
+    "predictive_test",
     "proportion_interval",
     "ranking_agreement",
     "replications_needed",

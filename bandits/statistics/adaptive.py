@@ -102,7 +102,7 @@ def aipw_values(
 
     References:
         Hadad, Hirshberg, Zhan, Wager & Athey, "Confidence intervals for policy evaluation in adaptive experiments"
-        (2021), equations 3, 5 and 9 and the section on two-point allocation.
+        (2021).
     """
     scores, h, pulled = _scores(chosen, rewards, propensities, weights, floor_decay, predictions)
     estimate, influence = _weighted_mean(scores, h)
@@ -178,7 +178,7 @@ def batched_ols(
         Arrays of the leading shape; nan where no batch had both arms, or no reward varied.
 
     References:
-        Zhang, Janson & Murphy, "Inference for batched bandits" (2020), theorem 3 and corollary 3.
+        Zhang, Janson & Murphy, "Inference for batched bandits" (2020).
     """
     actions, values = _log(chosen, rewards)
     numbers = np.asarray(batch)

@@ -185,7 +185,7 @@ def normal_mixture_rho(planned: float, *, confidence: float = 0.95) -> float:
 
     References:
         Waudby-Smith, Arbour, Sinha, Kennedy & Ramdas, "Time-uniform central limit theory and asymptotic confidence
-        sequences" (2024), appendix on the choice of rho.
+        sequences" (2024).
 
     >>> round(normal_mixture_rho(1000), 5)
     0.09062
@@ -215,7 +215,7 @@ def normal_mixture_sequence(
         confidence: Over the whole path, in (0, 1).
 
     References:
-        Waudby-Smith et al. (2024), theorem 2.2; Robbins (1970), example 3.
+        Waudby-Smith et al. (2024), theorem 2.2; Robbins (1970).
     """
     alpha = _alpha(confidence)
     if not 0 < rho < math.inf:
@@ -313,7 +313,7 @@ def hedged_betting_sequence(
         Arrays of shape (..., T); the estimate is the mean so far. nan where no value is left.
 
     References:
-        Waudby-Smith & Ramdas (2023), theorem 3 and section 4.4 (bets), with equal capital on both sides.
+        Waudby-Smith & Ramdas (2023), theorem 3, with equal capital on both sides.
     """
     x, seen = _rewards(rewards, observed)
     alpha = _alpha(confidence)

@@ -61,6 +61,28 @@ def beta_mixture_test_evidence(
 
 
 @jit
+def predictive_step(
+    click: bool,
+    first: bool,
+    share: float,
+    successes_a: float,
+    trials_a: float,
+    successes_b: float,
+    trials_b: float,
+    a: float,
+    b: float,
+) -> float:
+    """What one more visitor adds to the log evidence of `predictive_test`; the counts are those before the visitor.
+
+    The sum over visitors, not of sufficient statistics: keep it in the state. Reject when it reaches `log(1 / alpha)`.
+    """
+    rate_a, rate_b = (a + successes_a) / (a + b + trials_a), (a + successes_b) / (a + b + trials_b)
+    common = share * rate_a + (1.0 - share) * rate_b
+    own = rate_a if first else rate_b
+    return log(own / common) if click else log((1.0 - own) / (1.0 - common))
+
+
+@jit
 def beta_mixture_low(successes: float, trials: float, a: float, b: float, alpha: float) -> float:
     """Lower end of `beta_mixture_sequence`.
 
