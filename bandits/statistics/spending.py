@@ -180,11 +180,16 @@ def expected_information(design: GroupSequentialDesign, drift: ArrayLike) -> Flo
 
 
 def drift_for_power(design: GroupSequentialDesign, power: float = 0.8) -> float:
-    """The expected z at information 1 at which the design rejects with probability `power`; positive.
+    """The expected z at information 1 at which the design rejects on the right side with probability `power`; positive.
+
+    Rejections on the wrong side do not count, as in the usual formula for the size of a fixed test.
 
     Args:
         design: From `group_sequential_design`.
         power: In (0, 1), above `design.alpha`.
+
+    Raises:
+        ValueError: When `power` is out of range, or no look of the design can stop.
     """
     from scipy import optimize
 
@@ -194,7 +199,11 @@ def drift_for_power(design: GroupSequentialDesign, power: float = 0.8) -> float:
     enough = float(np.min((design.boundaries + max(special.ndtri(power), 0.0)) / np.sqrt(design.information)))
     if not math.isfinite(enough):
         raise ValueError("`design` must have a finite boundary at one look at least. Got a design that cannot reject.")
-    return float(optimize.brentq(lambda drift: float(sequential_power(design, drift)) - power, 0.0, enough, xtol=1e-12))
+
+    def surplus(drift: float) -> float:
+        return float(exit_probabilities(design.boundaries, design.information, drift)[:, 0].sum()) - power
+
+    return float(optimize.brentq(surplus, 0.0, enough + 1e-6, xtol=1e-12))
 
 
 def inflation_factor(design: GroupSequentialDesign, power: float = 0.8) -> float:
