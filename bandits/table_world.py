@@ -23,6 +23,8 @@ class TableWorld(NamedTuple):
         arrivals: Cumulative arrival probabilities of the users, shape (U,); the last is 1.
         guide: Where to begin the search for who comes (see `guide_table`), shape (U,).
         available_from: Round from which each arm is available, shape (W, K); the largest integer for padding.
+        settled: Round from which all arms are available that ever are, shape (W,).
+        best: Click probability of each user's best arm among those, shape (W, U).
         fixed: Best single arm of each world among those available throughout, shape (W,).
         user: User features, shape (U, D).
         arms: Arm features, shape (W, K, E), or (1, K, E) when they are the same in all worlds.
@@ -35,6 +37,8 @@ class TableWorld(NamedTuple):
     arrivals: FloatArray
     guide: NDArray[np.int64]
     available_from: NDArray[np.int64]
+    settled: NDArray[np.int64]
+    best: FloatArray
     fixed: NDArray[np.int64]
     user: FloatArray
     arms: FloatArray

@@ -97,6 +97,8 @@ class BernoulliBandit(KernelEnv):
             arrivals=np.ones(1),
             guide=np.zeros(1, dtype=np.int64),
             available_from=np.zeros((worlds, arms), dtype=np.int64),
+            settled=np.zeros(worlds, dtype=np.int64),
+            best=means.max(axis=1, keepdims=True),
             fixed=np.argmax(means, axis=1).astype(np.int64),
             user=np.zeros((1, 0)),
             arms=np.zeros((1, arms, 0)),

@@ -37,8 +37,9 @@ def _arrive(
         visitor -= 1
     for d in range(user.shape[0]):
         user[d] = world.tables.user[visitor, d]
-    for k in range(available.shape[0]):
-        available[k] = world.tables.available_from[world.number, k] <= round
+    if round <= world.tables.settled[world.number]:  # later, what was written stays
+        for k in range(available.shape[0]):
+            available[k] = world.tables.available_from[world.number, k] <= round
     for k in range(prior.shape[0]):
         prior[k] = world.tables.prior[world.number, visitor, k]
     return visitor
@@ -48,10 +49,12 @@ def _truth(
     world: World, round: int, user_id: int, available: NDArray[np.bool_], arm: int
 ) -> tuple[float, float, float]:
     p = world.tables.p  # float32: compared and summed as float64 (and `float` of a float32 stays one in Numba)
-    best = 0.0
-    for k in range(available.shape[0]):
-        if available[k]:
-            best = max(best, np.float64(p[world.number, user_id, k]))
+    best: float = world.tables.best[world.number, user_id]
+    if round < world.tables.settled[world.number]:
+        best = 0.0
+        for k in range(available.shape[0]):
+            if available[k]:
+                best = max(best, np.float64(p[world.number, user_id, k]))
     fixed = world.tables.fixed[world.number]
     return np.float64(p[world.number, user_id, arm]), best, np.float64(p[world.number, user_id, fixed])
 
@@ -125,6 +128,8 @@ class SimulatedUsers(KernelEnv):
             arrivals=cumulative,
             guide=guide_table(cumulative),
             available_from=start,
+            settled=np.where(start < _NEVER, start, 0).max(axis=1),
+            best=np.where(start[:, np.newaxis] < _NEVER, table.p, 0.0).max(axis=2).astype(np.float64),
             fixed=np.argmax(np.where(always, population, -1.0), axis=1).astype(np.int64),
             user=user,
             arms=features if features.ndim == 3 else features[np.newaxis],
