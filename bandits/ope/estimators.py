@@ -253,6 +253,34 @@ def expected_prediction(probabilities: ArrayLike, predictions: ArrayLike) -> Flo
     return value
 
 
+def bounding_terms(
+    terms: Terms, weights: ArrayLike, changed: ArrayLike, residual_range: tuple[float, float]
+) -> tuple[Terms, Terms]:
+    """Terms whose estimates lie below and above the value, for IPS or DR with changed weights `w'`.
+
+    What the change leaves out is `E[(w - w') z]` with `z = r` (IPS) or `r - q` (DR), in `[low, high]`. With
+    `d = max(w' - w, 0)` and `E[w] = 1` it is at most `high (1 - E[w'] + E[d]) - low E[d]`, and at least the same with
+    `low` and `high` exchanged. Both need only bounded weights; they are as far apart as the log leaves open.
+
+    Args:
+        terms: Of IPS or DR with the changed weights, shape (..., n).
+        weights: Importance weights `w`, shape (..., n).
+        changed: Weights `w'` that were used, shape (..., n).
+        residual_range: Smallest and largest possible `z`.
+
+    Returns:
+        The terms of the lower and of the upper bound.
+    """
+    weights, changed = _pair(weights, changed)
+    added = np.maximum(changed - weights, 0.0)
+    lost = 1 - changed + added
+    low, high = residual_range
+    if not low <= high:
+        raise ValueError(f"`residual_range` must be increasing. Got {residual_range}.")
+    below, above = low * lost - high * added, high * lost - low * added
+    return terms._replace(base=terms.base + below), terms._replace(base=terms.base + above)
+
+
 def weight_summary(weights: ArrayLike) -> WeightSummary:
     """Effective sample size and the largest and mean weight of data sets, from weights of shape (..., n).
 

@@ -20,6 +20,8 @@ from bandits.ope.targets import Target, target_probabilities
 _FEW_REWARDS = 20
 _FAR = 3.0
 
+Residuals = tuple[float, float] | None
+
 
 @dataclass(frozen=True)
 class PolicyValue:
@@ -83,6 +85,7 @@ class _Method(NamedTuple):
     share_clipped: float = float("nan")
     note: str = ""
     has_interval: bool = True
+    bounds: tuple[Terms, Terms] | None = None
 
 
 def evaluate_policy(
@@ -92,6 +95,7 @@ def evaluate_policy(
     confidence: float = 0.95,
     interval: Literal["normal", "bootstrap"] = "normal",
     unit: Literal["round", "user"] = "round",
+    reward_range: tuple[float, float] | None = None,
     clip: float = 10.0,
     shrinkage: float = 100.0,
     predictions: ArrayLike | None = None,
@@ -104,7 +108,9 @@ def evaluate_policy(
     Intervals follow the log. Several replications: the replication is the unit (t). Rounds that do not depend on
     earlier ones: normal, by round or by user. One adaptive run: IPS and DR with adaptive weights only
     ("adaptively weighted IPS" and "... DR"); the others have an estimate but no interval, since none is known to be
-    right. DM has no interval: the log cannot tell how wrong the model is.
+    right. Where weights are clipped or shrunk, the interval reaches as far as what they leave out could be, which takes
+    the range of the rewards (`estimators.bounding_terms`). DM has no interval: the log cannot tell how wrong the model
+    is.
 
     Args:
         log: The rounds.
@@ -112,6 +118,7 @@ def evaluate_policy(
         confidence: Coverage of each interval by itself, in (0, 1).
         interval: `normal` (t where the unit is a user or a replication), or `bootstrap` (percentile, over units).
         unit: What is independent in a log of one run: `round`, or `user` where visitors come more than once.
+        reward_range: Smallest and largest possible reward; None: 0 and 1 where all rewards lie there, else unknown.
         clip: Largest weight of clipped IPS and SWITCH-DR, positive.
         shrinkage: Strength of DR with optimistic shrinkage, positive: weights are at most half its root.
         predictions: Predicted reward of each arm, shape (n, K), from a model that has not seen the round (for one
@@ -144,28 +151,41 @@ def evaluate_policy(
         raise ValueError(f"`predictions` must be finite, of shape {probabilities.shape}. Got shape {predicted.shape}.")
     q, v = predicted[rows, log.chosen], estimators.expected_prediction(probabilities, predicted)
 
-    def value(method: _Method) -> PolicyValue:
-        if not method.has_interval:
-            found, kind, note = _without_interval(method.terms), "none", method.note
-        elif martingale:
-            found, kind = _without_interval(method.terms), "none"
-            note = "; ".join(filter(None, [method.note, "no interval: one adaptive run"]))
-        elif interval == "bootstrap":
-            found = intervals.bootstrap_interval(
-                method.terms, units, confidence=confidence, num_resamples=num_resamples, seed=seed
+    def interval_of(terms: Terms) -> ValueInterval:
+        if interval == "bootstrap":
+            return intervals.bootstrap_interval(
+                terms, units, confidence=confidence, num_resamples=num_resamples, seed=seed
             )
-            kind, note = f"percentile bootstrap over {unit_name}", method.note
-        elif units is None:
-            found, kind = intervals.normal_interval(method.terms, confidence=confidence), "normal over rounds"
-            note = method.note
-        else:
-            found = intervals.cluster_interval(method.terms, units, confidence=confidence)
-            kind, note = f"t over {unit_name}", method.note
-        return _policy_value(method, found, kind, note, confidence)
+        if units is None:
+            return intervals.normal_interval(terms, confidence=confidence)
+        return intervals.cluster_interval(terms, units, confidence=confidence)
+
+    kind = "percentile bootstrap" if interval == "bootstrap" else "normal" if units is None else "t"
+
+    def value(method: _Method) -> PolicyValue:
+        if martingale or not method.has_interval:
+            note = method.note if not method.has_interval else _joined(method.note, "no interval: one adaptive run")
+            return _policy_value(method, _without_interval(method.terms), "none", note, confidence)
+        found = interval_of(method.terms)
+        if method.bounds is None:
+            return _policy_value(method, found, f"{kind} over {unit_name}", method.note, confidence)
+        low, high = (interval_of(terms) for terms in method.bounds)
+        found = found._replace(low=low.low, high=high.high)
+        return _policy_value(method, found, f"{kind} over {unit_name}, of bounds", method.note, confidence)
 
     values = [
         value(method)
-        for method in _methods(log, probabilities, weights, q, v, clip=clip, shrinkage=shrinkage, seed=seed)
+        for method in _methods(
+            log,
+            probabilities,
+            weights,
+            q,
+            v,
+            reward_range=_reward_range(log, reward_range),
+            clip=clip,
+            shrinkage=shrinkage,
+            seed=seed,
+        )
     ]
     if martingale:
         stable = _stable_weights(log, probabilities, weights)
@@ -193,6 +213,7 @@ def _methods(
     q: FloatArray,
     v: FloatArray,
     *,
+    reward_range: Residuals,
     clip: float,
     shrinkage: float,
     seed: int,
@@ -201,21 +222,30 @@ def _methods(
     matches, problem = _replay_matches(log, probabilities, seed)
     replayed = estimators.replay(matches if problem == "" else np.zeros(len(log)), reward)
     yield _Method("replay", replayed, matches.astype(np.float64), note=problem)
-    share = float(np.mean(weights > clip))
     low, switched = estimators.clipped(weights, clip), estimators.switched(weights, clip)
     shrunk, bounded = estimators.shrunk(weights, shrinkage), estimators.subgaussian(weights)
-    biased = "biased: its weights are changed"
+    share = float(np.mean(weights > clip))
+    nothing = float("nan")
+
+    def with_bounds(name: str, terms: Terms, changed: FloatArray, residual: Residuals, share: float) -> _Method:
+        if np.array_equal(changed, weights):
+            return _Method(name, terms, changed, share)
+        if residual is None:
+            return _Method(name, terms, changed, share, "no interval: `reward_range` is not known", False)
+        bounds = estimators.bounding_terms(terms, weights, changed, residual)
+        return _Method(name, terms, changed, share, "biased by what its weights leave out", bounds=bounds)
+
+    residuals = None if reward_range is None else (reward_range[0] - float(q.max()), reward_range[1] - float(q.min()))
     yield _Method("IPS", estimators.ips(weights, reward), weights)
-    yield _Method("clipped IPS", estimators.ips(low, reward), low, share, biased if share else "")
-    yield _Method("sub-Gaussian IPS", estimators.ips(bounded, reward), bounded, note=biased)
+    yield with_bounds("clipped IPS", estimators.ips(low, reward), low, reward_range, share)
+    yield with_bounds("sub-Gaussian IPS", estimators.ips(bounded, reward), bounded, reward_range, nothing)
     yield _Method("SNIPS", estimators.snips(weights, reward), weights)
     unknown = "no interval: the log cannot tell how wrong the model is"
     yield _Method("DM", _model_terms(v), note=unknown, has_interval=False)
     yield _Method("DR", estimators.doubly_robust(weights, reward, q, v), weights)
     yield _Method("self-normalized DR", estimators.self_normalized_dr(weights, reward, q, v), weights)
-    terms = estimators.doubly_robust(switched, reward, q, v)
-    yield _Method("SWITCH-DR", terms, switched, share, biased if share else "")
-    yield _Method("DR with shrinkage", estimators.doubly_robust(shrunk, reward, q, v), shrunk, note=biased)
+    yield with_bounds("SWITCH-DR", estimators.doubly_robust(switched, reward, q, v), switched, residuals, share)
+    yield with_bounds("DR with shrinkage", estimators.doubly_robust(shrunk, reward, q, v), shrunk, residuals, nothing)
 
 
 def _model_terms(v: FloatArray) -> Terms:
@@ -230,7 +260,7 @@ def _policy_value(method: _Method, found: ValueInterval, kind: str, note: str, c
     if np.isnan(estimate):
         note = unusable or "the evaluated policy never agrees with the log"
     elif np.isnan(low) and kind != "none":
-        note = "; ".join(filter(None, [note, "no interval: the scores do not vary"]))
+        note = _joined(note, "no interval: the scores do not vary")
     kind = "none" if np.isnan(low) else kind
     return PolicyValue(
         method=method.name,
@@ -268,6 +298,19 @@ def _units(log: LoggedFeedback, unit: str) -> tuple[IntArray | None, str]:
     anonymous = log.user_id < 0
     units = np.where(anonymous, log.user_id.max() + 1 + np.arange(len(log)), log.user_id)
     return units, f"{len(np.unique(units)):,} users"
+
+
+def _reward_range(log: LoggedFeedback, given: tuple[float, float] | None) -> Residuals:
+    low, high = float(log.reward.min()), float(log.reward.max())
+    if given is None:
+        return (0.0, 1.0) if low >= 0 and high <= 1 else None
+    if not (given[0] <= low and high <= given[1]):
+        raise ValueError(f"`reward_range` must hold all rewards, [{low}, {high}]. Got {given}.")
+    return given
+
+
+def _joined(*notes: str) -> str:
+    return "; ".join(filter(None, notes))
 
 
 def _require_support(log: LoggedFeedback, probabilities: FloatArray) -> None:

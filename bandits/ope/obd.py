@@ -60,6 +60,6 @@ def read_obd(folder: Path | str, *, affinity: bool = False) -> LoggedFeedback:
         propensities=np.full((len(rows), num_arms), 1 / num_arms) if is_random else None,
         features=features.to_numpy(),
         position=rows["position"].to_numpy(),
-        time=((time - time.iloc[0]) / pd.Timedelta(days=1)).to_numpy(dtype=np.float64),
+        time=np.asarray((time - time.iloc[0]) / pd.Timedelta(days=1), dtype=np.float64),
         name=f"obd/{folder.parent.name}/{folder.name}",
     )
