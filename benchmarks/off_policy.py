@@ -32,8 +32,8 @@ RATES = np.array(
 )
 BEST = np.eye(5)[RATES.argmax(axis=1)]
 UNIFORM = np.full((4, 5), 0.2)
-# Mostly shows what the evaluated policy does not: its weights reach 0.8 / 0.04 = 20.
-SKEWED = np.array([[0.4, 0.3, 0.16, 0.1, 0.04], [0.04, 0.4, 0.3, 0.16, 0.1], [0.1, 0.04, 0.4, 0.3, 0.16], UNIFORM[0]])
+# Mostly shows what the evaluated policy does not: weights reach 0.8 / 0.1 = 8.
+SKEWED = np.array([[0.3, 0.25, 0.2, 0.15, 0.1], [0.1, 0.3, 0.25, 0.2, 0.15], [0.15, 0.1, 0.3, 0.25, 0.2], UNIFORM[0]])
 
 
 @dataclass(frozen=True)
@@ -114,23 +114,24 @@ def evaluated(world: World, logs: Logs, seed: int, *, clip: float = 5.0) -> dict
 
 
 def adaptive_values(
-    num_logs: int, seed: int, *, num_rounds: int = 1000, rates: FloatArray, target: FloatArray
+    num_logs: int, seed: int, *, num_rounds: int = 1000, floor: float = 0.05, rates: FloatArray, target: FloatArray
 ) -> dict[str, ValueInterval]:
     """IPS and DR on logs of a policy that learns, with plain and adaptive weights.
 
     The policy is Thompson sampling of two arms with the normal approximation of their Beta posteriors, whose
-    propensity is known exactly, and a floor of 0.05; separately for each segment of visitors.
+    propensity is known exactly, kept above a floor; separately for each segment of visitors.
 
     Args:
         num_logs: Number of logs `M`.
         seed: Seed of all of them.
         num_rounds: Rounds of each.
+        floor: Smallest propensity.
         rates: Click rates of equally frequent segments, shape (S, 2).
         target: The evaluated policy by segment, shape (S, K).
     """
     random = np.random.default_rng(seed)
     num_segments, num_arms = rates.shape
-    every, floor = np.arange(num_logs), 0.05
+    every = np.arange(num_logs)
     clicks, pulls = np.zeros((2, num_logs, *rates.shape))
     segment = random.integers(num_segments, size=(num_logs, num_rounds))
     chosen, reward = np.zeros_like(segment), np.zeros(segment.shape)

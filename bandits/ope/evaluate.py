@@ -19,6 +19,7 @@ from bandits.ope.targets import Target, target_probabilities
 
 _FEW_REWARDS = 20
 _FAR = 3.0
+_ADAPTIVE = "adaptively weighted DR"
 
 Residuals = tuple[float, float] | None
 
@@ -106,9 +107,8 @@ def evaluate_policy(
     """What a policy would have earned, by every estimator, from a log that another policy collected.
 
     Intervals follow the log. Several replications: the replication is the unit (t). Rounds that do not depend on
-    earlier ones: normal, by round or by user. One adaptive run: IPS and DR with adaptive weights only
-    ("adaptively weighted IPS" and "... DR"); the others have an estimate but no interval, since none is known to be
-    right. Where weights are clipped or shrunk, the interval reaches as far as what they leave out could be, which takes
+    earlier ones: normal, by round or by user. One adaptive run: DR with adaptive weights only
+    ("adaptively weighted DR"); the others have an estimate but no interval, since none is known to be right. Where weights are clipped or shrunk, the interval reaches as far as what they leave out could be, which takes
     the range of the rewards (`estimators.bounding_terms`). DM has no interval: the log cannot tell how wrong the model
     is.
 
@@ -133,6 +133,9 @@ def evaluate_policy(
     """
     if interval not in ("normal", "bootstrap"):
         raise ValueError(f"`interval` must be normal or bootstrap. Got {interval!r}.")
+    for name, number in (("clip", clip), ("shrinkage", shrinkage)):
+        if not number > 0:
+            raise ValueError(f"`{name}` must be positive. Got {number}.")
     units, unit_name = _units(log, unit)
     martingale = log.adaptive and log.num_replications == 1
     if martingale and interval == "bootstrap":
@@ -187,16 +190,11 @@ def evaluate_policy(
             seed=seed,
         )
     ]
-    if martingale:
+    if martingale and weights.any():
         stable = _stable_weights(log, probabilities, weights)
-        for name, terms in (
-            ("adaptively weighted IPS", estimators.ips(weights, log.reward)),
-            ("adaptively weighted DR", estimators.doubly_robust(weights, log.reward, q, v)),
-        ):
-            found = intervals.adaptive_interval(terms.scores, stable, confidence=confidence)
-            if not weights.any():
-                found = ValueInterval(*(np.asarray(np.nan) for _ in range(4)))
-            values.append(_policy_value(_Method(name, terms, weights), found, "martingale normal", "", confidence))
+        terms = estimators.doubly_robust(weights, log.reward, q, v)
+        found = intervals.adaptive_interval(terms.scores, stable, confidence=confidence)
+        values.append(_policy_value(_Method(_ADAPTIVE, terms, weights), found, "martingale normal", "", confidence))
     return Evaluation(
         logged=value(_Method("logged policy", estimators.ips(np.ones(len(log)), log.reward))),
         values={found.method: found for found in values},
@@ -242,7 +240,8 @@ def _methods(
     yield _Method("SNIPS", estimators.snips(weights, reward), weights)
     unknown = "no interval: the log cannot tell how wrong the model is"
     yield _Method("DM", _model_terms(v), note=unknown, has_interval=False)
-    yield _Method("DR", estimators.doubly_robust(weights, reward, q, v), weights)
+    alone = "" if weights.any() else "no interval: the policy never agrees with the log, so the model speaks alone"
+    yield _Method("DR", estimators.doubly_robust(weights, reward, q, v), weights, note=alone, has_interval=not alone)
     yield _Method("self-normalized DR", estimators.self_normalized_dr(weights, reward, q, v), weights)
     yield with_bounds("SWITCH-DR", estimators.doubly_robust(switched, reward, q, v), switched, residuals, share)
     yield with_bounds("DR with shrinkage", estimators.doubly_robust(shrunk, reward, q, v), shrunk, residuals, nothing)

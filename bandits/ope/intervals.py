@@ -125,7 +125,8 @@ def adaptive_interval(scores: ArrayLike, weights: ArrayLike, *, confidence: floa
 
     For one adaptive run with known propensities: the scores of IPS, or of DR whose model saw earlier rounds only, have
     the policy's value as their mean given the past. Weights `h` near `1 / sd(s given the past)` make the conditional
-    variances alike, without which the plain mean need not be normal (Hadad et al. 2021).
+    variances alike, without which the plain mean need not be normal (Hadad et al. 2021). The weights below do so for DR
+    with a fair model; IPS scores vary by `E[w^2 r^2] - V^2`, to which they are in proportion only nearly.
 
     Args:
         scores: IPS or DR scores in order of time, shape (..., n).

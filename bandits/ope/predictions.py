@@ -55,10 +55,11 @@ def cross_fitted_means(
         Predictions for every arm in every round, shape (..., n, K).
     """
     chosen, reward = np.asarray(chosen), np.asarray(reward, dtype=np.float64)
-    shown = np.eye(num_arms)[chosen]
-    member = np.eye(int(folds.max()) + 1)[folds]
-    pulls = np.einsum("nf,...nk->...fk", member, shown)
-    total = np.einsum("nf,...nk->...fk", member, shown * reward[..., None])
+    sets, num_folds = int(np.prod(chosen.shape[:-1])), int(folds.max()) + 1
+    place = (np.arange(sets)[:, None] * num_folds + folds) * num_arms + chosen.reshape(sets, -1)
+    shape, size = (*chosen.shape[:-1], num_folds, num_arms), sets * num_folds * num_arms
+    pulls = np.bincount(place.ravel(), minlength=size).reshape(shape).astype(np.float64)
+    total = np.bincount(place.ravel(), weights=reward.ravel(), minlength=size).reshape(shape)
     if forward:
         pulls, total = (np.cumsum(sums, axis=-2) - sums for sums in (pulls, total))
     else:
