@@ -116,7 +116,7 @@ def test_a_log_that_cannot_be_is_refused(changes, text):
 
 @pytest.mark.faults
 def test_files_that_are_no_logs(make_log, tmp_path):
-    with pytest.raises(FileNotFoundError, match="nowhere.parquet"):
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.parquet"):
         read_log(tmp_path / "nowhere.parquet")
     (tmp_path / "text.parquet").write_text("arm,reward\n")
     with pytest.raises(ValueError, match="must be a Parquet file"):
@@ -142,5 +142,5 @@ def test_files_that_are_no_logs(make_log, tmp_path):
     whole = parquet.read_table(tmp_path / "whole.parquet")
     newer = whole.replace_schema_metadata({b"bandits.log": b'{"version": 2}'})
     parquet.write_table(newer, tmp_path / "newer.parquet")
-    with pytest.raises(ValueError, match="must be a log of version 1. Got version 2"):
+    with pytest.raises(ValueError, match=r"must be a log of version 1\. Got version 2"):
         read_log(tmp_path / "newer.parquet")

@@ -93,10 +93,10 @@ def test_constant_rewards_are_predicted_as_they_are(make_log):
 def test_bad_input_is_named(make_log):
     with pytest.raises(ValueError, match="`penalty` must be positive"):
         cross_fitted_predictions(make_log(20), penalty=0.0)
-    with pytest.raises(ValueError, match="`num_folds` must be at least 2, of at least 2 units. Got 1"):
+    with pytest.raises(ValueError, match=r"`num_folds` must be at least 2, of at least 2 units\. Got 1"):
         cross_fitted_predictions(make_log(20), num_folds=1)
     one = LoggedFeedback(np.array([0]), np.array([1.0]), np.array([0.5]), 2, False)
-    with pytest.raises(ValueError, match="at least 2 units. Got 5 for 1"):
+    with pytest.raises(ValueError, match=r"at least 2 units\. Got 5 for 1"):
         cross_fitted_predictions(one)
     with pytest.raises(ValueError, match="`num_folds` must be at least 2"):
         forward_folds(10, 1)
