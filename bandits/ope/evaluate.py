@@ -107,10 +107,10 @@ def evaluate_policy(
     """What a policy would have earned, by every estimator, from a log that another policy collected.
 
     Intervals follow the log. Several replications: the replication is the unit (t). Rounds that do not depend on
-    earlier ones: normal, by round or by user. One adaptive run: DR with adaptive weights only
-    ("adaptively weighted DR"); the others have an estimate but no interval, since none is known to be right. Where weights are clipped or shrunk, the interval reaches as far as what they leave out could be, which takes
-    the range of the rewards (`estimators.bounding_terms`). DM has no interval: the log cannot tell how wrong the model
-    is.
+    earlier ones: normal, by round or by user. One adaptive run: DR with adaptive weights only ("adaptively weighted
+    DR"); the others have an estimate but no interval, since none is known to be right. Where weights are clipped or
+    shrunk, the interval reaches as far as what they leave out could be, which takes the range of the rewards
+    (`estimators.bounding_terms`). DM has no interval: the log cannot tell how wrong the model is.
 
     Args:
         log: The rounds.

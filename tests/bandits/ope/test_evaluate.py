@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bandits import Policy
 from bandits.ope import (
@@ -285,3 +287,31 @@ def test_a_policy_is_copied_before_it_is_asked(make_log):
     policy = UCB1()
     target_probabilities(make_log(20), policy)
     assert not hasattr(policy, "_state")
+
+
+SKEWED = np.random.default_rng(2).dirichlet([2.0, 3.0, 4.0], 80)
+UNIFORM_CHOSEN = uniform_log(80).chosen
+
+
+@given(order=st.permutations(range(3)), scale=st.floats(0.1, 1.0), rows=st.integers(0, 2**32))
+def test_labels_order_and_units_do_not_matter(order, scale, rows):
+    """Other numbers for the arms, another order of independent rounds, rewards in other units: the same policy."""
+    log = uniform_log(80, propensities=SKEWED, propensity=SKEWED[np.arange(80), UNIFORM_CHOSEN])
+    q = np.random.default_rng(1).random((80, 3))
+    plain = evaluate_policy(log, TARGET, predictions=q, clip=1.0).values
+    shuffle, position = np.random.default_rng(rows).permutation(80), np.argsort(order)
+    other = LoggedFeedback(
+        chosen=position[log.chosen][shuffle],
+        reward=scale * log.reward[shuffle],
+        propensity=log.propensity[shuffle],
+        num_arms=3,
+        adaptive=False,
+        propensities=log.propensities[shuffle][:, order],
+    )
+    predictions = scale * q[shuffle][:, order]
+    found = evaluate_policy(other, TARGET[order], predictions=predictions, clip=1.0, reward_range=(0.0, scale)).values
+    for name in ("IPS", "clipped IPS", "sub-Gaussian IPS", "SNIPS", "DM", "DR", "self-normalized DR"):
+        for field in ("estimate", "low", "high"):
+            expected = scale * getattr(plain[name], field)
+            assert getattr(found[name], field) == pytest.approx(expected, abs=1e-12, nan_ok=True), name
+        assert found[name].effective_sample_size == pytest.approx(plain[name].effective_sample_size, nan_ok=True)
