@@ -31,6 +31,20 @@ class Listed(StrEnum):
     experiments = "experiments"
 
 
+class Interval(StrEnum):
+    """How `bandits ope` makes intervals."""
+
+    normal = "normal"
+    bootstrap = "bootstrap"
+
+
+class Unit(StrEnum):
+    """What `bandits ope` takes for independent."""
+
+    round = "round"
+    user = "user"
+
+
 @app.command()
 def run(
     config: Annotated[str, typer.Argument(help="A config file, or the name of a bundled experiment.")],
@@ -66,6 +80,40 @@ def check_log_(
         from bandits.reward_models import check_log, read_click_log
 
         typer.echo(check_log(read_click_log(file)).to_text())
+
+
+@app.command()
+def ope(
+    log: Annotated[Path, typer.Argument(help="A Parquet log, or a campaign's folder of the Open Bandit Dataset.")],
+    policy: Annotated[Path, typer.Option(help="YAML: uniform, a fixed split, or columns of the log.")],
+    adaptive: Annotated[
+        bool | None,
+        typer.Option("--adaptive/--independent", help="Whether the logging policy learned. [default: the log says]"),
+    ] = None,
+    confidence: Annotated[float, typer.Option(help="Coverage of each interval.")] = 0.95,
+    interval: Annotated[Interval, typer.Option(help="How intervals are made.")] = Interval.normal,
+    unit: Annotated[Unit, typer.Option(help="What is independent in a single run.")] = Unit.round,
+    clip: Annotated[float, typer.Option(help="Largest weight of clipped IPS and SWITCH-DR.")] = 10.0,
+    shrinkage: Annotated[float, typer.Option(help="Strength of DR with shrinkage.")] = 100.0,
+    seed: Annotated[int, typer.Option(min=0, help="Key of folds, bootstrap and replay.")] = 0,
+) -> None:
+    """Say what another policy would have earned, from a log with propensities."""
+    with _plain_errors():
+        from experiments.ope_command import ope_page
+
+        typer.echo(
+            ope_page(
+                log,
+                policy,
+                adaptive=adaptive,
+                confidence=confidence,
+                interval=interval.value,
+                unit=unit.value,
+                clip=clip,
+                shrinkage=shrinkage,
+                seed=seed,
+            )
+        )
 
 
 @app.command()
