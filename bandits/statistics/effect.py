@@ -48,11 +48,11 @@ def wald_effect(
     some = np.isfinite(centre) & (spread > 0)
     statistic = -np.abs(np.divide(centre, spread, out=np.full(centre.shape, np.nan), where=some))
     if degrees is None:
-        quantile = np.asarray(special.ndtri(0.5 + confidence / 2), dtype=np.float64)
-        tail = np.asarray(special.ndtr(statistic), dtype=np.float64)
+        quantile: FloatArray = np.full(centre.shape, special.ndtri(0.5 + confidence / 2))
+        tail: FloatArray = special.ndtr(statistic)
     else:
-        freedom = np.where(some, degrees, 1.0)
-        quantile = special.stdtrit(freedom, 0.5 + confidence / 2)
+        freedom = np.where(some, np.asarray(degrees, dtype=np.float64), 1.0)
+        quantile = np.asarray(special.stdtrit(freedom, 0.5 + confidence / 2), dtype=np.float64)
         tail = special.stdtr(freedom, statistic)
     half_width = np.where(some, quantile * spread, np.nan)
     return Effect(centre, centre - half_width, centre + half_width, 2 * tail, confidence, method)

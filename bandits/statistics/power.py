@@ -130,7 +130,10 @@ def power_two_means(
     shift = np.abs(np.asarray(effect, dtype=np.float64)) / sd * np.sqrt(size * ratio / (1 + ratio))
     quantile = special.stdtrit(degrees, 1 - alpha / 2)
     # P(T > q) with shift is P(T < -q) with -shift, which keeps its digits where the power is small
-    return np.asarray(special.nctdtr(degrees, -shift, -quantile) + special.nctdtr(degrees, shift, -quantile))
+    right = special.nctdtr(degrees, -shift, -quantile)
+    # scipy gives nan far out in the wrong tail, which is at most the normal's: below 1e-11 from a shift of 7 on
+    wrong = np.where(shift < 7, special.nctdtr(degrees, np.minimum(shift, 7), -quantile), 0.0)
+    return np.asarray(right + wrong)
 
 
 def sample_size_two_means(

@@ -84,4 +84,6 @@ def proportion_difference(
     counts = np.broadcast_arrays(successes_a, trials_a, successes_b, trials_b)
     p_value = two_proportion_test(*(np.where(some, count, 1) for count in counts)).p_value
     method = "difference of rates, Newcombe's score interval, pooled z test"
-    return Effect(difference, low, high, np.where(some, p_value, np.nan), confidence, method)
+    return Effect(
+        difference, np.maximum(low, -1), np.minimum(high, 1), np.where(some, p_value, np.nan), confidence, method
+    )
