@@ -10,9 +10,11 @@ from scipy import special
 
 from bandits.statistics.intervals import FloatArray
 
-# Where the panels of the quadrature end: quantiles of every arm, and the same from above. Between two neighbours each
-# density is so smooth that 16 Gauss points give it to rounding; what lies outside weighs less than rounding too.
+# Where the panels of the quadrature end: quantiles of every arm, and the same from above, so that the densities are
+# smooth from one to the next whatever their widths; and fixed points on the logit scale, where dx / dz bends. 16 Gauss
+# points in each then give rounding error, and what lies outside weighs less than that.
 LEVELS = np.array([1e-17, 1e-9, 1e-4, 0.05, 0.5])
+BENDS = np.array([-30.0, -15.0, -6.0, 0.0, 6.0, 15.0, 30.0])
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(16)
 CHUNK = 256  # data sets at a time, so that memory does not grow with their number
 
@@ -83,11 +85,10 @@ def _integrate(a: FloatArray, b: FloatArray) -> tuple[FloatArray, FloatArray]:
 
     The variable is `z = logit(x)`, in which Beta densities are smooth up to their ends whatever the parameters.
     """
-    tiny = np.finfo(np.float64).tiny
-    levels = LEVELS[:, None, None]
-    below = special.logit(np.maximum(special.betaincinv(a, b, levels), tiny))
-    above = -special.logit(np.maximum(special.betaincinv(b, a, levels[:-1]), tiny))
-    edges = np.sort(np.concatenate([below, above]).transpose(1, 2, 0).reshape(len(a), -1), axis=1)
+    below, above = _logit_quantiles(a, b, LEVELS), -_logit_quantiles(b, a, LEVELS[:-1])
+    quantiles = np.concatenate([below, above]).transpose(1, 2, 0).reshape(len(a), -1)
+    bends = np.clip(BENDS, quantiles.min(axis=1, keepdims=True), quantiles.max(axis=1, keepdims=True))
+    edges = np.sort(np.concatenate([quantiles, bends], axis=1), axis=1)
     half = np.diff(edges)[..., None] / 2
     z = (edges[:, :-1, None] + half * (1 + NODES)).reshape(len(a), 1, -1)
     weight = (half * WEIGHTS).reshape(len(a), 1, -1)
@@ -107,3 +108,14 @@ def _integrate(a: FloatArray, b: FloatArray) -> tuple[FloatArray, FloatArray]:
         chance[:, arm] = (density[:, arm] * others).sum(axis=-1) / density[:, arm].sum(axis=-1)
         loss[:, arm] = ((weight * slope)[:, 0] * below_x[:, arm] * (1 - others)).sum(axis=-1)
     return chance, loss
+
+
+def _logit_quantiles(a: FloatArray, b: FloatArray, levels: FloatArray) -> FloatArray:
+    """Logits (L, R, K) of the quantiles (L,) of `Beta(a, b)`."""
+    level = levels[:, None, None]
+    quantile = special.betaincinv(a, b, level)
+    # scipy 1.17 gives nan for tiny levels where a is just above 1 and b below; there one term of the series is exact.
+    first_term = np.exp((np.log(level) + np.log(a) + special.betaln(a, b)) / a)
+    known = np.where(np.isnan(quantile), first_term, quantile)
+    logit: FloatArray = special.logit(np.maximum(known, np.finfo(np.float64).tiny))
+    return logit

@@ -230,7 +230,7 @@ def test_power_of_the_tests_themselves():
 
 def test_chances_and_losses_are_calibrated_where_the_prior_is_true():
     random = np.random.default_rng(16)
-    rates = random.beta(2.0, 30.0, (20_000, 3))
+    rates = random.beta(2.0, 30.0, (8000, 3))
     trials = random.integers(20, 400, rates.shape)
     result = bayesian_comparison(random.binomial(trials, rates), trials, prior=(2.0, 30.0))
     best = rates.argmax(axis=1)[:, None] == np.arange(3)
