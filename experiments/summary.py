@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bandits.statistics import holm, mean_interval, paired_difference, ranking_agreement
+from bandits.statistics import adjust_p_values, mean_interval, paired_difference, ranking_agreement
 from experiments.run_folder import RunFolder
 
 FloatArray = NDArray[np.float64]
@@ -75,9 +75,7 @@ def summarize(results: Finals, baseline: str, costs: dict[str, float]) -> pd.Dat
     summary = summary.reindex(
         columns=[*summary.columns, *({"extra", "extra_low", "extra_high", "p"} - {*summary.columns})]
     )
-    tested = summary["p"].notna()
-    summary["p_holm"] = np.nan
-    summary.loc[tested, "p_holm"] = holm(summary.loc[tested, "p"])
+    summary["p_holm"] = adjust_p_values(summary["p"].to_numpy(dtype=np.float64), "holm").p_values
     base = float(summary.loc[summary["policy"] == baseline, "reward"].iloc[0])
     summary["extra_percent"] = 100 * summary["extra"] / base if base else np.nan
     return summary

@@ -57,7 +57,6 @@ from bandits.statistics.power import (
 )
 from bandits.statistics.proportions import (
     TwoProportionTest,
-    holm,
     minimum_detectable_effect,
     proportion_interval,
     sample_size_two_proportions,
@@ -122,7 +121,6 @@ __all__ = [
     "expected_information",
     "group_sequential_design",
     "hedged_betting_sequence",
-    "holm",
     "inflation_factor",
     "interquartile_mean",
     "kendall_tau_b",

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
+from bandits.statistics.checks import require_fraction
+
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 Weights = Literal["uniform", "sqrt", "two-point"]
@@ -184,7 +186,7 @@ def batched_ols(
     numbers = np.asarray(batch)
     if numbers.shape != actions.shape[-1:] or numbers.dtype.kind not in "iu" or np.any(np.diff(numbers) < 0):
         raise ValueError(f"`batch` must be integers that never fall, shape {actions.shape[-1:]}. Got {batch!r}.")
-    _require_fraction(confidence)
+    require_fraction("confidence", confidence)
     first, second = _pair(arms, None)
     starts = np.flatnonzero(np.diff(numbers, prepend=numbers[0] - 1))
     counts, sums, squares = [], [], []
@@ -309,7 +311,7 @@ def _weighted_mean(scores: FloatArray, h: FloatArray) -> tuple[FloatArray, Float
 def _interval(
     estimate: FloatArray, error: FloatArray, weights: Weights, target: str, confidence: float
 ) -> AdaptiveEstimate:
-    _require_fraction(confidence)
+    require_fraction("confidence", confidence)
     # A spread of rounding errors only is no spread.
     error = np.where(error > 1e-12 * (1 + np.abs(estimate)), error, np.nan)
     half_width = special.ndtri(0.5 + confidence / 2) * error
@@ -332,8 +334,3 @@ def _pair(arms: tuple[int, int], num_arms: int | None) -> tuple[int, int]:
         known = "" if num_arms is None else f" below {num_arms}"
         raise ValueError(f"`arms` must be two different arms{known}. Got {arms!r}.")
     return first, second
-
-
-def _require_fraction(confidence: float) -> None:
-    if not 0 < confidence < 1:
-        raise ValueError(f"`confidence` must lie strictly between 0 and 1. Got {confidence}.")

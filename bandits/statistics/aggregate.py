@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bandits.statistics.effect import finite_array, require_fraction
+from bandits.statistics.checks import require_fraction
+from bandits.statistics.effect import finite_array
 from bandits.statistics.intervals import FloatArray
 
 BATCH = 2**21  # resampled scores held at a time

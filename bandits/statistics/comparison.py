@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bandits.statistics.effect import finite_array, require_fraction
+from bandits.statistics.checks import require_fraction
+from bandits.statistics.effect import finite_array
 from bandits.statistics.intervals import FloatArray, mean_interval
 
 BATCH = 2**22  # numbers that a bootstrap holds at a time

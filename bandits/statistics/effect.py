@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
+from bandits.statistics.checks import require_fraction
 from bandits.statistics.intervals import FloatArray
 
 
@@ -56,12 +57,6 @@ def wald_effect(
         tail = special.stdtr(freedom, statistic)
     half_width = np.where(some, quantile * spread, np.nan)
     return Effect(centre, centre - half_width, centre + half_width, 2 * tail, confidence, method)
-
-
-def require_fraction(name: str, value: float) -> None:
-    """Raise a `ValueError` that names the argument unless `value` lies strictly between 0 and 1."""
-    if not 0 < value < 1:
-        raise ValueError(f"`{name}` must lie strictly between 0 and 1. Got {value}.")
 
 
 def finite_array(name: str, values: ArrayLike, *, ndim: int = 1) -> FloatArray:

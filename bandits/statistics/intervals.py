@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
+from bandits.statistics.checks import require_fraction
+
 FloatArray = NDArray[np.float64]
 
 
@@ -47,7 +49,7 @@ def mean_interval(values: ArrayLike, world: ArrayLike | None = None, *, confiden
     np.float64(4.484)
     """
     units = _units(np.asarray(values, dtype=np.float64), world)
-    _require_fraction("confidence", confidence)
+    require_fraction("confidence", confidence)
     count = units.shape[-1]
     estimate = np.asarray(units.mean(axis=-1))
     if count == 1:
@@ -101,7 +103,7 @@ def replications_needed(half_width: float, sd: float, *, confidence: float = 0.9
         raise ValueError(f"`half_width` must be positive. Got {half_width}.")
     if not 0 <= sd < math.inf:
         raise ValueError(f"`sd` must be finite and not negative. Got {sd}.")
-    _require_fraction("confidence", confidence)
+    require_fraction("confidence", confidence)
     z = float(special.ndtri(0.5 + confidence / 2))
     return max(2, math.ceil((z * sd / half_width) ** 2))
 
@@ -120,8 +122,3 @@ def _units(values: FloatArray, world: ArrayLike | None) -> FloatArray:
     membership = np.eye(len(names))[index]
     means: FloatArray = values @ (membership / membership.sum(axis=0))
     return means
-
-
-def _require_fraction(name: str, value: float) -> None:
-    if not 0 < value < 1:
-        raise ValueError(f"`{name}` must lie strictly between 0 and 1. Got {value}.")

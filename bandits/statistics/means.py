@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
-from bandits.statistics.effect import Effect, finite_array, require_fraction, wald_effect
+from bandits.statistics.checks import require_fraction
+from bandits.statistics.effect import Effect, finite_array, wald_effect
 from bandits.statistics.intervals import FloatArray
 
 

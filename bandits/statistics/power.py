@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
-from bandits.statistics.effect import require_fraction
+from bandits.statistics.checks import require_fraction
 from bandits.statistics.intervals import FloatArray
 
 ProportionFormula = Literal["pooled", "unpooled", "arcsine"]

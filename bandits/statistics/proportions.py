@@ -76,32 +76,6 @@ def two_proportion_test(
     return TwoProportionTest(difference, statistic, 2 * special.ndtr(-np.abs(statistic)))
 
 
-def holm(p_values: ArrayLike) -> FloatArray:
-    """Holm's step-down adjustment of a whole family of p-values at once.
-
-    Args:
-        p_values: The family, shape (M,), each in [0, 1].
-
-    Returns:
-        Adjusted p-values, shape (M,), in the order given; reject those below the level.
-
-    References:
-        Holm, "A simple sequentially rejective multiple test procedure" (1979).
-
-    >>> holm([0.01, 0.04, 0.03])
-    array([0.03, 0.06, 0.06])
-    """
-    from statsmodels.stats.multitest import multipletests
-
-    family = np.asarray(p_values, dtype=np.float64)
-    if family.ndim != 1 or not np.all((family >= 0) & (family <= 1)):
-        raise ValueError(f"`p_values` must be a vector of numbers in [0, 1]. Got {p_values!r}.")
-    if family.size == 0:
-        return family
-    adjusted: FloatArray = multipletests(family, method="holm")[1]
-    return adjusted
-
-
 def sample_size_two_proportions(
     baseline: float, minimum_effect: float, *, power: float = 0.8, alpha: float = 0.05
 ) -> int:

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
-from bandits.statistics.effect import Effect, require_fraction
+from bandits.statistics.checks import require_fraction
+from bandits.statistics.effect import Effect
 from bandits.statistics.intervals import Interval
 from bandits.statistics.proportions import proportion_interval, two_proportion_test
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from bandits.statistics.effect import require_fraction
+from bandits.statistics.checks import require_fraction
 from bandits.statistics.intervals import FloatArray
 
 FEWEST = 5.0  # expected count, or variance, below which the limiting distributions are no guide

@@ -11,7 +11,6 @@ from scipy import stats as reference
 from statsmodels.stats.proportion import proportions_ztest, samplesize_proportions_2indep_onetail
 
 from bandits.statistics import (
-    holm,
     kendall_tau_b,
     mean_interval,
     minimum_detectable_effect,
@@ -88,7 +87,6 @@ def test_replications_needed():
         (lambda: paired_difference([1.0], [1.0, 2.0]), r"same shape.*\(1,\) and \(2,\)"),
         (lambda: proportion_interval(3, 2), r"`successes` must lie between 0 and `trials`. Got 3 of 2"),
         (lambda: two_proportion_test(0, 0, 1, 2), r"`trials_b` must be at least 1"),
-        (lambda: holm([0.1, float("nan")]), r"`p_values` must be a vector of numbers in \[0, 1\]"),
         (lambda: sample_size_two_proportions(0.1, 0.0), r"`minimum_effect` must not be 0"),
         (lambda: sample_size_two_proportions(0.1, 0.9), r"must lie in \(0, 1\). Got 0.9 with baseline 0.1"),
         (lambda: sample_size_two_proportions(0.1, 0.1, power=0.01), r"`power` must lie between `alpha` \(0.05\) and 1"),
@@ -130,13 +128,6 @@ def test_two_proportion_test_against_statsmodels():
 def test_no_variance_is_no_evidence(count):
     result = two_proportion_test(count, 50, count * 2, 100)
     assert (result.statistic, result.p_value) == (0.0, 1.0)
-
-
-def test_holm_by_hand_ties_and_order():
-    np.testing.assert_allclose(holm([0.04, 0.01, 0.02, 0.5]), [0.08, 0.04, 0.06, 0.5])
-    np.testing.assert_allclose(holm([0.02, 0.02]), [0.04, 0.04])
-    np.testing.assert_allclose(holm([0.9, 0.8]), [1.0, 1.0])
-    assert holm([]).shape == (0,)
 
 
 @pytest.mark.parametrize(("baseline", "effect"), [(0.10, 0.02), (0.043, 0.01), (0.5, -0.1), (0.01, 0.002)])
