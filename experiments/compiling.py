@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bandits import KernelPolicy, simulate
-from bandits.compiled.specialize import is_compiled
+from bandits.compiled.specialize import awaits_compilation
 from bandits.environment import CompiledEnvironment
 from experiments.policy_specs import Resolved, build_policy
 from experiments.progress import Reporter
@@ -47,7 +47,7 @@ def compile_missing(specs: Sequence[Resolved], folder: Path, env: Any, cores: in
     missing: dict[int, Resolved] = {}
     for spec in specs:
         policy = build_policy(spec, folder)
-        if isinstance(policy, KernelPolicy) and not is_compiled(policy.kernel, env.kernel):
+        if isinstance(policy, KernelPolicy) and awaits_compilation(policy.kernel, env.kernel):
             missing.setdefault(id(policy.kernel), spec)
     workers = min(cores, len(missing))
     if missing:

@@ -17,6 +17,7 @@ import sysconfig
 import tempfile
 import types
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path
@@ -27,7 +28,7 @@ import llvmlite.binding
 import numba
 import numpy as np
 import scipy
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from bandits.compiled import loop
 from bandits.kernel import ComposedKernel, Hook, Kernel, WorldKernel
@@ -35,6 +36,7 @@ from bandits.machine_code import OPTIONS, jit
 
 _LOG = logging.getLogger(__name__)
 _HOOK_OPTIONS = OPTIONS | {"no_cpython_wrapper": True}
+_LOCK = "lock"
 _STAY_COMPILED = ("bandits.linear_algebra", "bandits.random", "bandits.special", "bandits.variates")
 _ENTRY_POINTS = (
     "run",
@@ -72,14 +74,15 @@ def specialized(policy: Kernel | ComposedKernel | None, world: WorldKernel | Non
     for name in _ENTRY_POINTS:
         compiled = numba.njit(cache=folder is not None, **OPTIONS)(getattr(module, name))
         if folder:
-            compiled.compile = _one_process_at_a_time(compiled.compile, folder / "lock")
+            compiled.compile = _one_process_at_a_time(compiled.compile, folder / _LOCK)
         setattr(module, name, _explained(compiled, policy, world))
     return module
 
 
-def is_compiled(policy: Kernel | ComposedKernel, world: WorldKernel) -> bool:
-    """Whether the cache on disk holds the fused loop of a policy and a world."""
-    return any(Path(str(specialized(policy, world).__file__)).parent.glob("**/loop.run-*.nbc"))
+def awaits_compilation(policy: Kernel | ComposedKernel, world: WorldKernel) -> bool:
+    """Whether the cache on disk can hold the fused loop of a policy and a world, and does not yet."""
+    file = Path(str(specialized(policy, world).__file__))
+    return file != Path(loop.__file__) and not any(file.parent.glob("**/loop.run-*.nbc"))
 
 
 def _one_process_at_a_time(compile: Hook, lock: Path) -> Hook:
@@ -208,12 +211,14 @@ def _prepared_folder(text: str, sources: _Sources) -> Path | None:
     target = folder / "loop.py"
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        with suppress(Timeout), FileLock(folder / _LOCK, timeout=0):
+            pass  # now is the time to find out that this file system has no locks, or lets nobody write
         if not target.exists():
             # Written once and moved into place: Numba's cache is void as soon as this file's date changes.
             with tempfile.NamedTemporaryFile("w", dir=folder, delete=False, encoding="utf-8") as file:
                 file.write(text)
             os.replace(file.name, target)
-    except OSError as error:
+    except (OSError, NotImplementedError) as error:
         _LOG.warning("Compiled loops cannot be kept in %s (%s): compiling anew in every process.", folder, error)
         return None
     return folder

@@ -164,3 +164,19 @@ def test_processes_compile_one_after_the_other(tmp_path, monkeypatch):
         running.result()
     assert list(folder.glob("**/*.nbc"))
     specialized.cache_clear()
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("error", [PermissionError("read-only"), NotImplementedError("no flock here")])
+def test_a_cache_that_cannot_be_locked_is_not_used(error, tmp_path, monkeypatch, caplog):
+    def refuse(*arguments, **options):
+        raise error
+
+    monkeypatch.setenv("CLICK_BANDITS_CACHE", str(tmp_path))
+    monkeypatch.setattr("bandits.compiled.specialize.FileLock", refuse)
+    specialized.cache_clear()
+    env = BernoulliBandit([0.2, 0.3])
+    assert simulate(env, UCB1(), horizon=10, seed=1).pulls.sum() == 10
+    assert f"cannot be kept in {tmp_path}" in caplog.text
+    assert not list(tmp_path.rglob("*.nbc"))
+    specialized.cache_clear()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from bandits.compiled.specialize import is_compiled, specialized
+from bandits.compiled.specialize import awaits_compilation, specialized
 from envs import BernoulliBandit
 from experiments.compiling import compile_missing
 from experiments.policy_specs import build_policy
@@ -47,7 +47,7 @@ def ahead(folder: Path, specs, cores):
     console = Console(file=io.StringIO(), width=200)
     env = BernoulliBandit([0.1, 0.2])
     compile_missing(specs, folder, env, cores, Reporter(console))
-    found = [is_compiled(build_policy(spec, folder).kernel, env.kernel) for spec in specs]
+    found = [not awaits_compilation(build_policy(spec, folder).kernel, env.kernel) for spec in specs]
     return found, console.file.getvalue()
 
 
@@ -70,3 +70,10 @@ def test_what_does_not_compile_is_left_for_later(tmp_path):
     (tmp_path / "broken.py").write_text(OWN.format(select="[0, 'a'][1]"))
     specs = [{"policy": "broken:Last", "stream": 0}, {"policy": "FixedSplit", "weights": None, "stream": 0}]
     assert ahead(tmp_path, specs, 2)[0] == [False, True]
+
+
+@pytest.mark.faults
+def test_nothing_is_compiled_ahead_for_a_cache_that_cannot_be_kept(tmp_path, monkeypatch):
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    specs = [{"policy": "UCB1", "width": 1.0, "stream": 0}, {"policy": "FixedSplit", "weights": None, "stream": 0}]
+    assert ahead(tmp_path, specs, 2)[1] == ""
