@@ -110,12 +110,13 @@ def plot_by_effect(
         )
         known = value[np.isfinite(value)]
         ends.append(float(known[-1]) if known.size else 0.0)
-    ax.set_ylim(*ax.get_ylim())
-    ax.set_xlim(*ax.get_xlim())
+    if not percent:
+        ax.set_ylim(bottom=0.0)
     ax.grid(color=GRID_COLOR, linewidth=0.6)
     (write_percents if percent else write_counts)(ax.yaxis)
     set_labels(ax, xlabel, ylabel)
     if named:
+        ax.set_ylim(*ax.get_ylim())
         label_right(ax, list(curves), ends, [styles[name].color for name in curves])
     return ax
 
@@ -132,6 +133,8 @@ def _coverage_figure(config: EffectsStudy, table: pd.DataFrame, xlabel: str) -> 
     panels = figure.subplots(rows, _PANELS_PER_ROW, sharex=True, sharey=True, squeeze=False).ravel()
     for panel in panels[len(labels) :]:
         panel.remove()
+    for panel in panels[max(len(labels) - _PANELS_PER_ROW, 0) : len(labels)]:
+        panel.tick_params(labelbottom=True)
     handles: dict[str, Artist] = {}
     for panel, label in zip(panels, labels, strict=False):
         mine = some[some["policy"] == label]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import sqrt
 from typing import Any
 
 import numpy as np
 
 from bandits.core import FloatArray, Problem
-from bandits.kernel import ComposedKernel, Kernel, Layout, ScalarContext, ScalarFeedback, State, Wrap
+from bandits.kernel import ComposedKernel, Hook, Kernel, Layout, ScalarContext, ScalarFeedback, State, Wrap
 from bandits.kernel_policy import KernelPolicy
 from bandits.machine_code import jit
 
@@ -219,6 +220,7 @@ class Watched(KernelPolicy):
 
     Args:
         policy: The policy to watch, a kernel policy.
+        weigh_by: Hook that computes the policy's propensities where it has none of its own.
 
     Records:
         decided: number of the visitor with whose result the decision fell; 0 without one. visitors[k], clicks[k]: of
@@ -226,15 +228,18 @@ class Watched(KernelPolicy):
         and standard error of arm k minus arm 0; nan where an arm was never shown, or when any propensity was 0 or 1.
     """
 
-    def __init__(self, policy: KernelPolicy) -> None:
+    def __init__(self, policy: KernelPolicy, weigh_by: Hook | None = None) -> None:
         if not isinstance(policy, KernelPolicy):
             raise TypeError(f"`policy` must be a kernel policy. Got {policy!r}.")
-        self.policy = policy
+        self.policy, self.weigh_by = policy, weigh_by
         self.stream = policy.stream
-        hooks = policy.kernel.link(lambda hook: hook)
+        child = policy.kernel
+        if weigh_by is not None:
+            child = replace(child.link(lambda hook: hook), propensities=weigh_by)
+        hooks = child.link(lambda hook: hook)
         self.decides = hooks.recommend is not None
         self.weighs = hooks.propensities is not None and not self.decides
-        self.kernel = ComposedKernel((policy.kernel,), _compose_weighing if self.weighs else _compose_counting)
+        self.kernel = ComposedKernel((child,), _compose_weighing if self.weighs else _compose_counting)
 
     def layout(self, problem: Problem) -> Layout:
         """The child's, and what is kept beside it."""
