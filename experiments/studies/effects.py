@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
+
+import pandas as pd
 
 from bandits import KernelPolicy, simulate
 from bandits.core import Problem
@@ -20,10 +21,12 @@ from experiments.cells import Cell, CellState, hash_of
 from experiments.policy_specs import build_policy, user_sources
 from experiments.progress import Reporter
 from experiments.run_folder import write_text
-from experiments.studies import watched
+from experiments.studies import observed as observation
+from experiments.studies import thompson, watched
 from experiments.studies.config import EffectsStudy, LoadedStudy
 from experiments.studies.decisions import Decisions, gather
 from experiments.studies.folder import StudyFolder
+from experiments.studies.observed import Observed, observe
 from experiments.studies.page import write_page
 from experiments.studies.results import tabulate
 
@@ -56,32 +59,12 @@ def run_effects(
     """
     config: EffectsStudy = loaded.config
     reporter = reporter or Reporter()
-    simulation = config.simulation
-    require_room(Problem(min(simulation.chunk, simulation.replications), config.world.arms), 1)
     folder = StudyFolder.start(out, config)
     began = datetime.now(UTC)
-    policies = {label: build_policy(spec, loaded.folder) for label, spec in config.policies.items()}
-    observed = {label: _observed(policy, config) for label, policy in policies.items()}
-    plan = list(_plan(config, loaded.folder, observed))
-    with reporter.stage("Simulating"):
-        computed = _compute(plan, observed, folder, threads or available_cores(), reporter)
-    with reporter.stage("Measuring"):
-
-        @lru_cache(maxsize=1)
-        def decisions(label: str, effect: float) -> Decisions:
-            parts = [folder.cells.read(planned.cell) for planned in plan if planned[:2] == (label, effect)]
-            decides = policies[label].kernel.link(lambda hook: hook).recommend is not None
-            return gather(parts, config.world.rates(effect), decides, config.seed)
-
-        table = tabulate(config, policies, decisions)
-        for name, write in (("results.csv", table.to_csv), ("results.parquet", table.to_parquet)):
-            draft = folder.path / f".{name}"
-            write(draft, index=False)
-            os.replace(draft, folder.path / name)
+    computed, table = measure(loaded, folder, threads or available_cores(), reporter)
     manifest = provenance.describe() | {
         "seed": config.seed,
         "config_hash": hash_of(config.model_dump(mode="json")),
-        "cells": [planned.cell.key for planned in plan],
         "cells_computed": computed,
         "began": began.isoformat(timespec="seconds"),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -89,32 +72,73 @@ def run_effects(
     }
     write_text(folder.path / "manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False))
     with reporter.stage("Drawing and reporting"):
-        return write_page(config, policies, table, folder)
+        return write_page(config, policies_of(loaded), table, folder)
 
 
-def _observed(policy: KernelPolicy, config: EffectsStudy) -> KernelPolicy:
-    """The policy itself where it reports who saw what until its decision, else the policy under observation."""
-    arms = config.world.arms
-    names = policy.record_names(Problem(1, arms, horizon=config.world.visitors))
-    wanted = {f"{field}[{k}]" for field in ("visitors", "clicks") for k in range(arms)}
-    decides = policy.kernel.link(lambda hook: hook).recommend is not None
-    return policy if decides and wanted <= set(names) else watched.Watched(policy)
+def policies_of(loaded: LoadedStudy) -> dict[str, KernelPolicy]:
+    """The policies of a study by label."""
+    return {label: build_policy(spec, loaded.folder) for label, spec in loaded.config.policies.items()}
 
 
-def _plan(config: EffectsStudy, folder: Path, observed: dict[str, KernelPolicy]) -> Iterator[PlannedCell]:
+def measure(loaded: LoadedStudy, folder: StudyFolder, threads: int, reporter: Reporter) -> tuple[int, pd.DataFrame]:
+    """Play what is missing, and write `results.csv` and `results.parquet`.
+
+    Returns:
+        How many cells were computed, and the results.
+    """
+    config: EffectsStudy = loaded.config
+    require_room(Problem(min(config.simulation.chunk, config.simulation.replications), config.world.arms), 1)
+    policies = policies_of(loaded)
+    observed = {label: observe(policy, config.world.arms) for label, policy in policies.items()}
+    with reporter.stage("Trying every policy"):
+        _try(config, observed, reporter)
+    plan = list(_plan(config, loaded.folder, observed))
+    with reporter.stage("Simulating"):
+        computed = _compute(plan, observed, folder, threads, reporter)
+
+    def decisions(label: str, effect: float) -> Decisions:
+        parts = [folder.cells.read(planned.cell) for planned in plan if planned[:2] == (label, effect)]
+        return gather(parts, config.world.rates(effect), config.world.visitors, observed[label], config.seed)
+
+    with reporter.stage("Measuring"), reporter.bar("Measuring", len(policies) * len(config.world.effects)) as advance:
+        table = tabulate(config, policies, decisions, advance)
+    for name, write in (("results.csv", table.to_csv), ("results.parquet", table.to_parquet)):
+        draft = folder.path / f".{name}"
+        write(draft, index=False)
+        os.replace(draft, folder.path / name)
+    return computed, table
+
+
+def _try(config: EffectsStudy, observed: Mapping[str, Observed], reporter: Reporter) -> None:
+    """Let every policy play a little, so that wrong ones fail before minutes are spent; the first time compiles it."""
+    horizon = min(config.world.visitors, 100)
+    with reporter.bar("Trying", len(observed)) as advance:
+        for label, way in observed.items():
+            env = BernoulliBandit(config.world.rates(config.world.effects[0]), num_envs=1)
+            try:
+                simulate(env, way.policy, horizon=horizon, seed=config.seed, threads=1, snapshots=(horizon,))
+            except (ValueError, TypeError) as error:
+                raise ValueError(f"policies.{label}: {error}") from error
+            advance(label)
+
+
+def _plan(config: EffectsStudy, folder: Path, observed: Mapping[str, Observed]) -> Iterator[PlannedCell]:
     chunk, visitors = config.simulation.chunk, config.world.visitors
-    sources = {}
-    for label, spec in config.policies.items():
-        own = {Path(watched.__file__)} if isinstance(observed[label], watched.Watched) else set()
-        sources[label] = provenance.sources_hash(user_sources(spec, folder) | own)
+    ours = {Path(str(module.__file__)) for module in (observation, thompson, watched)}
+    sources = {
+        label: provenance.sources_hash(user_sources(spec, folder) | ours) for label, spec in config.policies.items()
+    }
     for effect in config.world.effects:
         for label, spec in config.policies.items():
             count = config.replications(label)
-            is_watched = isinstance(observed[label], watched.Watched)
             for first in range(0, count, chunk):
                 cell = Cell(
                     policy=spec,
-                    world={"kind": "study", "rates": config.world.rates(effect).tolist(), "watched": is_watched},
+                    world={
+                        "kind": "study",
+                        "rates": config.world.rates(effect).tolist(),
+                        "observed": observed[label].way,
+                    },
                     seed=config.seed,
                     first_replication=first,
                     replications=min(chunk, count - first),
@@ -126,7 +150,7 @@ def _plan(config: EffectsStudy, folder: Path, observed: dict[str, KernelPolicy])
 
 
 def _compute(
-    plan: list[PlannedCell], observed: dict[str, KernelPolicy], folder: StudyFolder, threads: int, reporter: Reporter
+    plan: list[PlannedCell], observed: Mapping[str, Observed], folder: StudyFolder, threads: int, reporter: Reporter
 ) -> int:
     """Compute the cells that are missing or damaged; returns how many that were."""
     states = {planned.cell.key: folder.cells.state(planned.cell) for planned in plan}
@@ -140,7 +164,7 @@ def _compute(
         for label, effect, cell in todo:
             trace = simulate(
                 BernoulliBandit(cell.world["rates"], num_envs=cell.replications),
-                observed[label],
+                observed[label].policy,
                 horizon=cell.horizon,
                 seed=cell.seed,
                 first_replication=cell.first_replication,

@@ -16,7 +16,7 @@ from experiments.studies.config import EffectsStudy
 from experiments.studies.decisions import Decisions, IntArray
 from experiments.studies.estimators import Estimates, estimates
 from experiments.studies.measures import NOTHING, Measured
-from experiments.studies.rejections import rejections
+from experiments.studies.own_inference import rejections
 from experiments.studies.watched import CONTROL
 
 COLUMNS = (
@@ -31,6 +31,7 @@ def tabulate(
     config: EffectsStudy,
     policies: Mapping[str, KernelPolicy],
     decisions: Callable[[str, float], Decisions],
+    advance: Callable[[str], None] = lambda text: None,
 ) -> pd.DataFrame:
     """All operating characteristics of a study.
 
@@ -38,6 +39,7 @@ def tabulate(
         config: The study.
         policies: The policies by label.
         decisions: Gives what a policy did at an effect.
+        advance: Called after each of these.
     """
     rows: list[dict[str, Any]] = []
     for effect in config.world.effects:
@@ -49,6 +51,7 @@ def tabulate(
                 rows.append({"policy": label, "effect": effect, **row})
             for row in _of_estimates(policy, seen, config.world.target, config.confidence):
                 rows.append({"policy": label, "effect": effect, **row})
+            advance(f"{label} at {effect:+g}")
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 

@@ -19,7 +19,7 @@ CONTROL = 0
 # `params`: sizes of the child's part of `arm`, `shared` and `work`, then the child's parameters. What is kept here
 # comes behind the child's part in each of the three.
 _ARM, _SHARED, _WORK, _HEADER = range(4)
-# `shared`: visitor with whose result the decision fell (0 before), rounds, whether a propensity was 0 or 1.
+# `shared`: visitor with whose result the decision fell (0 before), rounds, whether a propensity was 0.
 _DECIDED, _ROUNDS, _CERTAIN, _NUM_SHARED = range(4)
 # `arm`: visitors and clicks until the decision; with weights also the arm's propensity and score in this round, and
 # sums over the rounds of: the difference d of the arm's score to the control's and d^2 (uniform weights); with
@@ -62,7 +62,7 @@ def _weigh(kept: FloatArray, facts: FloatArray, arm: int, reward: float) -> None
     """Add a round's scores to the sums; the counts are those before the visitor."""
     for k in range(kept.shape[1]):
         e = kept[_E, k]
-        if e <= 0.0 or e >= 1.0:
+        if e <= 0.0:
             facts[_CERTAIN] = 1.0
             return
         mean = kept[_CLICKS, k] / kept[_VISITORS, k] if kept[_VISITORS, k] > 0.0 else 0.0
@@ -225,7 +225,7 @@ class Watched(KernelPolicy):
     Records:
         decided: number of the visitor with whose result the decision fell; 0 without one. visitors[k], clicks[k]: of
         each arm until then. With propensities also uniform[k], uniform_error[k], sqrt[k] and sqrt_error[k]: estimate
-        and standard error of arm k minus arm 0; nan where an arm was never shown, or when any propensity was 0 or 1.
+        and standard error of arm k minus arm 0; nan where an arm was never shown, or when any propensity was 0.
     """
 
     def __init__(self, policy: KernelPolicy, weigh_by: Hook | None = None) -> None:

@@ -32,7 +32,7 @@ policies: {ABTst: {visitors: 10}, UCB1: {widht: 3}, EpsilonGreedy: {epsilon: 3}}
         "seed": "must be greater than or equal to 0. Got -1.",
         "world.base_rate": "must be less than 1. Got 2.",
         "world.visitors": "must be a valid integer. Got 'many'.",
-        "world.effects": "List should have at least 1 item after validation, not 0.",
+        "world.effects": "must be List should have at least 1 item after validation, not 0. Got [].",
         "world.arm": "unknown key. Did you mean `arms`?",
         "simulation.replications": "must be greater than or equal to 2. Got 1.",
         "simulation.chunks": "unknown key. Did you mean `chunk`?",
@@ -41,7 +41,7 @@ policies: {ABTst: {visitors: 10}, UCB1: {widht: 3}, EpsilonGreedy: {epsilon: 3}}
         "policies.ABTst": "unknown policy `ABTst`. Did you mean `ABTest`?",
         "policies.UCB1.widht": "`UCB1` has no such parameter. Did you mean `width`?",
         "policies.EpsilonGreedy": "`epsilon` must lie in [0.0, 1.0]. Got 3.",
-    } | {"world.effects": problems_of(text, tmp_path)["world.effects"]}
+    }
 
 
 @pytest.mark.parametrize(
