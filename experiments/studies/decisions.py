@@ -28,6 +28,7 @@ class Decisions:
         visitors: Visitors of each arm whose results the decision rests on, shape (R, K): all until the decision (to the
             end without one), or those that the design itself counts.
         clicks: Their clicks, shape (R, K).
+        dropped: How many arms had left the test because they were found worse, shape (R,); nan where that is not known.
         decided: Whether a decision fell, shape (R,); all False for a bandit.
         in_test: Visitors until the decision, all of them without one, shape (R,).
         shipped: The arm that a test ships: the control where it did not decide. For a bandit, the arm that it showed
@@ -42,6 +43,7 @@ class Decisions:
     decides: bool
     visitors: FloatArray
     clicks: FloatArray
+    dropped: FloatArray
     decided: BoolArray
     in_test: FloatArray
     shipped: IntArray
@@ -60,6 +62,7 @@ class Decisions:
             self,
             visitors=self.visitors[wanted],
             clicks=self.clicks[wanted],
+            dropped=self.dropped[wanted],
             decided=self.decided[wanted],
             in_test=self.in_test[wanted],
             shipped=self.shipped[wanted],
@@ -94,6 +97,9 @@ def gather(parts: Sequence[CellTables], rates: FloatArray, horizon: int, observe
     }
     recommended = ends["recommended"].to_numpy(dtype=np.int64)
     decided = recommended >= 0
+    dropped = np.full(len(last), np.nan)
+    if "record.dropped" in last:
+        dropped = last["record.dropped"].to_numpy(dtype=np.float64)
     gaps = rates.max() - rates
     regret = last["regret"].to_numpy(dtype=np.float64)
     if observed.decides:
@@ -111,6 +117,7 @@ def gather(parts: Sequence[CellTables], rates: FloatArray, horizon: int, observe
         decides=observed.decides,
         visitors=visitors,
         clicks=clicks,
+        dropped=dropped,
         decided=decided,
         in_test=in_test,
         shipped=shipped,

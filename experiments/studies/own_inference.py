@@ -82,27 +82,26 @@ def rejections(policy: KernelPolicy, seen: Decisions, alpha: float) -> tuple[Boo
         alpha: Level of the fixed-length test that is applied to the data of a bandit.
 
     Returns:
-        Shape (R,), and the test in words; None for a design without a test, or whose test cannot be read off.
+        Shape (R,), and the test in words; None for a design that decides without a test.
     """
-    arms = len(seen.rates)
     if not seen.decides:
         return naive_rejections(seen, alpha), f"{FIXED}, level {alpha:g}, although a bandit collected the data"
     if isinstance(policy, ABTest):
         return naive_rejections(seen, policy.alpha) & seen.decided, f"{FIXED}, level {policy.alpha:g}"
+    lost = seen.dropped > 0
     if isinstance(policy, RampUpABTest):
-        removed = seen.in_test < policy.length(arms)
         words = f"removal by the guardrail, or at the end {FIXED}, on the last stage alone, level {policy.alpha:g}"
-        return seen.decided & (removed | naive_rejections(seen, policy.alpha)), words
-    if isinstance(policy, GroupSequentialABTest | AlwaysValidABTest) and arms > 2:
-        return None, "not told apart for more than two arms: an arm that was found worse leaves the test unseen"
+        at_the_end = seen.in_test >= policy.length(len(seen.rates))
+        return seen.decided & (lost | (at_the_end & naive_rejections(seen, policy.alpha))), words
     if isinstance(policy, GroupSequentialABTest):
         critical = _critical_values(policy, seen)
-        z = Counts(seen, np.full(len(seen.in_test), 1 - CONTROL)).z()
-        return seen.decided & (np.abs(z) >= critical), f"{_looks(policy)}, two-sided, level {policy.alpha:g}"
+        arms = [k for k in range(len(seen.rates)) if k != CONTROL]
+        won = np.any([Counts(seen, np.full(len(lost), k)).z() >= critical for k in arms], axis=0)
+        return lost | (seen.decided & won), f"{_looks(policy)}, two-sided, {_shared(policy, seen)}"
     if isinstance(policy, AlwaysValidABTest):
-        before_the_end = seen.in_test < (policy.visitors or np.inf)
-        words = f"{policy.method} evidence at all looks, two-sided, level {policy.alpha:g}"
-        return seen.decided & (before_the_end | (seen.shipped != CONTROL)), words
+        words = f"{policy.method} evidence at all looks, two-sided, {_shared(policy, seen)}"
+        won = seen.shipped != CONTROL if policy.if_none == "control" else seen.in_test < (policy.visitors or np.inf)
+        return lost | (seen.decided & won), words
     return None, "decides without a test"
 
 
@@ -115,16 +114,18 @@ def own_interval(policy: KernelPolicy, seen: Decisions, arms: IntArray) -> Confi
         arms: The arm of each replication, shape (R,), not the control.
 
     Returns:
-        Arrays of shape (R,), nan where the design had not decided; at the design's own level, shared by Bonferroni
+        Arrays of shape (R,), nan where a design with a few looks had not decided, or where, with more than two arms,
+        some arm had left it, perhaps this one; at the design's own level, shared by Bonferroni
         among its comparisons. None for designs to which no such interval belongs.
     """
     if not isinstance(policy, ABDesign):
         return None
     counts = Counts(seen, arms)
+    left = (seen.dropped > 0) & (arms != seen.shipped) & (len(seen.rates) > 2)
     if isinstance(policy, GroupSequentialABTest) and policy.spending != "naive":
         level = _level(policy.alpha, seen)
         estimate, error = counts.difference()
-        half_width = np.where(error > 0, _critical_values(policy, seen) * error, np.nan)
+        half_width = np.where((error > 0) & ~left, _critical_values(policy, seen) * error, np.nan)
         method = f"repeated confidence interval, {_looks(policy)}"
         return ConfidenceSequence(estimate, estimate - half_width, estimate + half_width, 1 - level, method)
     if isinstance(policy, AlwaysValidABTest) and policy.method != "predictive":
@@ -146,6 +147,12 @@ def own_interval(policy: KernelPolicy, seen: Decisions, arms: IntArray) -> Confi
 
 def _level(alpha: float, seen: Decisions) -> float:
     return alpha / (len(seen.rates) - 1)
+
+
+def _shared(policy: GroupSequentialABTest | AlwaysValidABTest, seen: Decisions) -> str:
+    comparisons = len(seen.rates) - 1
+    among = f", shared among {comparisons} comparisons (Bonferroni)" if comparisons > 1 else ""
+    return f"level {policy.alpha:g}{among}"
 
 
 def _critical_values(policy: GroupSequentialABTest, seen: Decisions) -> FloatArray:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import inspect
 import math
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -15,11 +17,15 @@ from bandits import KernelPolicy
 from experiments import provenance
 from experiments.run_folder import write_text
 from experiments.studies.config import EffectsStudy
+from experiments.studies.estimators import OWN
 from experiments.studies.figures import draw_figures
 from experiments.studies.folder import StudyFolder
 from experiments.studies.headline import headline
 from experiments.studies.measures import Measured
 from experiments.studies.results import QUANTILES, TARGET, WINNER, look_up
+from policies.ab import ABDesign, ABTest
+
+_LINE = 120
 
 
 class Grid(NamedTuple):
@@ -95,8 +101,11 @@ def write_page(
         "title": f"{config.name}: what designs find, ship and lose",
         "facts": _facts(config),
         "verdict": headline(config, table),
-        "designs": [(label, repr(policy), _first_sentence(policy)) for label, policy in policies.items()],
-        "notes": _notes(config, table),
+        "designs": [
+            (label, _settings(config.policies[label], policy), rule(policy, config.world.arms))
+            for label, policy in policies.items()
+        ],
+        "notes": _notes(config, policies, table),
         "methods": _methods(table),
         "made_with": f"Made with {_version()}.",
     }
@@ -203,9 +212,32 @@ def _facts(config: EffectsStudy) -> str:
     )
 
 
-def _notes(config: EffectsStudy, table: pd.DataFrame) -> list[str]:
+def rule(policy: KernelPolicy, num_arms: int) -> str:
+    """What a policy does, in words: a design's whole rule, of another policy the first sentence."""
+    if isinstance(policy, ABDesign):
+        return f"{policy.division(num_arms)} {policy.decision_rule(num_arms)}"
+    return (type(policy).__doc__ or "").strip().partition("\n")[0]
+
+
+def _settings(spec: Mapping[str, Any], policy: KernelPolicy) -> str:
+    """The class of a policy and the parameters that differ from its defaults."""
+    defaults = {name: parameter.default for name, parameter in inspect.signature(type(policy)).parameters.items()}
+    chosen = (f"{name}={value!r}" for name, value in spec.items() if name in defaults and value != defaults[name])
+    return f"{type(policy).__name__}({', '.join(chosen)})"
+
+
+def _notes(config: EffectsStudy, policies: Mapping[str, KernelPolicy], table: pd.DataFrame) -> list[str]:
     """What is not defined, and why."""
-    notes = []
+    notes = [
+        "Each number is judged by itself: nothing is corrected for the number of policies or effects on this page.",
+    ]
+    for label, policy in policies.items():
+        own = table[(table["policy"] == label) & (table["estimator"] == OWN)]
+        tested = table[(table["policy"] == label) & (table["measure"] == "rejects")]
+        if isinstance(policy, ABDesign) and not isinstance(policy, ABTest) and own.empty:
+            notes.append(f"{label}: no interval of its own; the naive ones do not allow for its looks, the others do.")
+        if tested["value"].isna().all():
+            notes.append(f"{label}, finds a difference: {tested['method'].iloc[0]}.")
     missing = table[(table["measure"] == "no_interval") & (table["of"] == TARGET)]
     for label in config.policies:
         mine = missing[missing["policy"] == label]
@@ -214,7 +246,7 @@ def _notes(config: EffectsStudy, table: pd.DataFrame) -> list[str]:
         if not weighted.empty and (weighted["value"] == 1).any():
             notes.append(f"{label}: AIPW is not defined, because its propensities are 0 or 1.")
         elif bandit and weighted.empty:
-            notes.append(f"{label}: no AIPW, because it does not know its propensities.")
+            notes.append(f"{label}: no AIPW, because its propensities are not known here.")
         if bandit:
             notes.append(
                 f"{label} never decides: all its numbers are those after the last visitor, and what it "
@@ -226,13 +258,12 @@ def _notes(config: EffectsStudy, table: pd.DataFrame) -> list[str]:
 def _methods(table: pd.DataFrame) -> list[tuple[str, str]]:
     """What stands behind each number: policy or estimator, and method, level, family and looks in words."""
     tests = table[table["measure"] == "rejects"][["policy", "method"]].drop_duplicates()
-    estimators = table[table["estimator"] != ""][["estimator", "method"]].drop_duplicates()
+    intervals = table[table["measure"] == "coverage"][["policy", "estimator", "method"]]
+    own = intervals[intervals["estimator"] == OWN].drop_duplicates()
+    others = intervals[intervals["estimator"] != OWN][["estimator", "method"]].drop_duplicates()
     rows = [(f"{label}, finds a difference", method) for label, method in tests.itertuples(index=False)]
-    return rows + [(str(name), str(method)) for name, method in estimators.itertuples(index=False)]
-
-
-def _first_sentence(policy: KernelPolicy) -> str:
-    return (type(policy).__doc__ or "").strip().partition("\n")[0]
+    rows += [(f"{label}, {name}", method) for label, name, method in own.itertuples(index=False)]
+    return rows + [(str(name), str(method)) for name, method in others.itertuples(index=False)]
 
 
 def _version() -> str:
@@ -240,27 +271,29 @@ def _version() -> str:
     return f"click-bandits {version}" if version else "a checkout of click-bandits"
 
 
-def _text(content: Mapping[str, object], sections: Sequence[tuple[str, str, list[Grid]]]) -> Iterator[str]:
-    yield str(content["title"])
-    yield ""
-    yield str(content["verdict"])
-    yield ""
-    yield str(content["facts"])
-    for label, call, sentence in content["designs"]:  # type: ignore[attr-defined]
-        yield f"  {label}: {call}. {sentence}"
+def _text(content: Mapping[str, Any], sections: Sequence[tuple[str, str, list[Grid]]]) -> Iterator[str]:
+    yield from (content["title"], "", *_filled(content["verdict"]), "", *_filled(content["facts"]), "")
+    for label, call, sentence in content["designs"]:
+        yield from _filled(f"{label}: {call}. {sentence}")
     for _, title, grids in sections:
         if grids:
             yield f"\n== {title} =="
         for grid in grids:
             yield from _text_table(grid)
     yield ""
-    yield from (f"Note: {note}" for note in content["notes"])  # type: ignore[attr-defined]
-    yield "\nMethods"
-    yield from (f"  {name}: {method}." for name, method in content["methods"])  # type: ignore[attr-defined]
+    for note in content["notes"]:
+        yield from _filled(f"Note: {note}")
+    yield ""
+    for name, method in content["methods"]:
+        yield from _filled(f"{name}: {method}.")
+
+
+def _filled(text: str) -> list[str]:
+    return textwrap.wrap(text, _LINE, subsequent_indent="  ")
 
 
 def _text_table(grid: Grid) -> Iterator[str]:
-    yield f"\n{grid.title}. {grid.caption}"
+    yield from ("", *_filled(f"{grid.title}. {grid.caption}"))
     head = ["effect, percentage points", *grid.columns]
     lines = [head, *([", ".join(part for part in (label, name) if part), *cells] for label, name, cells in grid.rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]

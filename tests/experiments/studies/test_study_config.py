@@ -63,7 +63,9 @@ policies: {ABTst: {visitors: 10}, UCB1: {widht: 3}, EpsilonGreedy: {epsilon: 3}}
         (["headline.effect=0.15"], "headline.effect", "must be one of `world.effects` [-0.1, 0"),
         (["policies.test.control=1"], "policies.test.control", "must be 0, the arm that effects are measured"),
         (["policies.test.weights=[0.2, 0.3, 0.5]"], "policies.test", "one entry for each of 2 arms. Got 3"),
-        (["policies.NeuralGreedy={}"], "policies.NeuralGreedy", "must be a kernel policy"),
+        pytest.param(
+            ["policies.NeuralGreedy={}"], "policies.NeuralGreedy", "must be a kernel policy", marks=pytest.mark.model
+        ),
         (["study=efects"], "study", "unknown kind of study 'efects'. Did you mean `effects`?"),
         (["study=3"], "study", "unknown kind of study 3. Known: "),
         (["policies=3"], "policies", "must be a section (keys and values). Got 3."),
