@@ -91,6 +91,7 @@ def run_experiment(
             "config_hash": hash_of(config.model_dump(mode="json")),
             "sources_hash": sources({}),
             "worlds": {kind: world.key for kind, world in worlds.items()},
+            "adaptive": {label: build_policy(spec, loaded.folder).adaptive for label, spec in config.policies.items()},
             "late_items": [list(late) for late in next(iter(worlds.values())).late_items],
             "cells": [planned.cell.key for planned in plan],
             "cells_computed": computed,
