@@ -26,7 +26,7 @@ def comparison_words(data: RunData) -> str:
     else:
         tests = (
             f"of two-sided paired t tests, adjusted by Holm's method over the family of all {family} comparisons of "
-            f"this table: with {LEVEL} as the limit, the probability of any false alarm among them is at most {LEVEL:.0%}"
+            f"this table: with {LEVEL} as the limit, any of them is a false alarm with probability {LEVEL:.0%} at most"
         )
     return (
         f"{words} Differences from {data.config.baseline} are paired, because every policy met the same users with the "

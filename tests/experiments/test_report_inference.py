@@ -130,7 +130,7 @@ def test_the_table_says_method_level_family_and_looks(run: tuple[RunData, str]) 
     for part in (
         "Means over 5 replications with 95 percent t intervals, each by itself.",
         "two-sided paired t tests, adjusted by Holm's method over the family of all 6 comparisons",
-        "probability of any false alarm among them is at most 5%",
+        "any of them is a false alarm with probability 5% at most",
         "fixed beforehand; results were looked at once",
     ):
         assert part in words
