@@ -12,11 +12,24 @@ from bandits import Policy, PropensityTable, simulate
 from bandits.ope import LogWriter, evaluate_policy, join_logs, log_writer, read_log, write_log
 from bandits.testing import PracticeWorld
 from envs import BernoulliBandit, SimulatedUsers
-from policies import UCB1, ABTest, BetaThompson, EpsilonGreedy, Exp3, FixedSplit, LinUCB
+from policies import (
+    UCB1,
+    ABTest,
+    AlwaysValidABTest,
+    BetaThompson,
+    EpsilonGreedy,
+    Exp3,
+    FixedSplit,
+    LinearThompson,
+    LinUCB,
+)
 
 KNOWING = {
     "FixedSplit": FixedSplit([0.5, 0.3, 0.2]),
     "ABTest": ABTest(visitors=60),
+    "ABTest by user": ABTest(visitors=60, weights=[0.5, 0.25, 0.25], by="user"),
+    "AlwaysValidABTest": AlwaysValidABTest(),
+    "BetaThompson": BetaThompson(),
     "EpsilonGreedy": EpsilonGreedy(0.3, 0.2),
     "UCB1": UCB1(0.5),
     "Exp3": Exp3(),
@@ -159,7 +172,7 @@ def test_chunks_join_to_the_whole(tmp_path):
 
 
 @pytest.mark.statistics
-@pytest.mark.parametrize("policy", [FixedSplit([0.5, 0.3, 0.2]), EpsilonGreedy(0.3), Exp3(0.3)], ids=repr)
+@pytest.mark.parametrize("policy", [FixedSplit([0.5, 0.3, 0.2]), EpsilonGreedy(0.3), BetaThompson()], ids=repr)
 def test_values_from_logs_cover_the_truth(policy, tmp_path):
     """200 logs of 40 replications each: the interval of DR holds another split's true value as often as it says."""
     means, split = np.array([0.2, 0.5, 0.35]), np.array([0.2, 0.2, 0.6])
@@ -191,10 +204,10 @@ def test_the_interval_of_one_run_holds_the_truth(tmp_path):
 @pytest.mark.faults
 def test_policies_that_do_not_know_are_refused(tmp_path):
     with (
-        pytest.raises(ValueError, match=r"`events` must be None for a policy that does not know.*BetaThompson"),
+        pytest.raises(ValueError, match=r"`events` must be None for a policy that does not know.*LinearThompson"),
         LogWriter(tmp_path / "log.parquet", adaptive=True) as events,
     ):
-        simulate(BernoulliBandit([0.1, 0.2]), BetaThompson(), horizon=10, seed=0, events=events)
+        simulate(users(2), LinearThompson(), horizon=10, seed=0, events=events)
     with pytest.raises(ValueError, match=r"`engine` must be auto or lockstep where events are recorded. Got 'fused'"):
         simulate(BernoulliBandit([0.1, 0.2]), UCB1(), horizon=10, seed=0, events=events, engine="fused")
     with pytest.raises(ValueError, match=r"Got no event"), LogWriter(tmp_path / "log.parquet", adaptive=True):
