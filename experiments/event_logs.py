@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -43,12 +43,14 @@ class EventLog:
         file: The Parquet file; a card beside it says what it was recorded from.
         adaptive: Whether the policy learns from the rounds of the log.
         seconds: About how long recording takes.
+        bytes: About how large the file becomes.
     """
 
     label: str
     file: Path
     adaptive: bool
     seconds: float
+    bytes: float
 
 
 def plan_event_logs(
@@ -93,16 +95,17 @@ def plan_event_logs(
     for label, file in files.items():
         if twin := next((other for other in labels if other != label and files[other] == file), None):
             _refuse(loaded, f"must give every log a file of its own. Got {label} and {twin}, both {file.name}.")
-    _require_disk(loaded, run, world, len(labels))
-    logs = []
-    for label in labels:
-        seconds = _try(loaded, world, label, policies[label])
-        logs.append(EventLog(label, files[label], policies[label].adaptive, seconds))
-    simulation = config.simulation
-    rounds = simulation.replications * simulation.horizon
+    logs = [
+        EventLog(label, files[label], policies[label].adaptive, *_try(loaded, world, label, policies[label]))
+        for label in labels
+    ]
+    rounds = config.simulation.replications * config.simulation.horizon
+    problem = world.make(1).problem(1)
+    most = len(logs) * rounds * row_bytes(problem.num_arms, problem.user_dim)
+    size = f"about {sum(log.bytes for log in logs) / _GIB:,.2f} GiB on disk (at most {most / _GIB:,.2f})"
+    _require_disk(loaded, run, logs, f"{rounds:,} rounds of each of {len(logs)} policies")
     reporter.say(
-        f"  events of {', '.join(labels)}: {rounds:,} rounds each in {WORLDS[world.kind]}, at most "
-        f"{len(labels) * rounds * _bytes_per_round(world) / _GIB:.2f} GiB on disk, "
+        f"  events of {', '.join(labels)}: {rounds:,} rounds each in {WORLDS[world.kind]}, {size}, "
         f"about {_duration(sum(log.seconds for log in logs))}"
     )
     return logs
@@ -224,41 +227,47 @@ def _knows_propensities(env: Environment, policy: Policy | ScalarPolicy) -> bool
     return policy.propensities(context_of(observation, problem, 0)) is not None
 
 
-def _try(loaded: LoadedConfig, world: World, label: str, policy: Policy) -> float:
-    """Record a few rounds of one cell, so that wrong propensities fail at once; about how long all of it will take."""
+def _try(loaded: LoadedConfig, world: World, label: str, policy: Policy) -> tuple[float, float]:
+    """Record a few rounds of one cell, so that wrong propensities fail at once.
+
+    Returns:
+        About how many seconds recording will take, and about how many bytes the log will have.
+    """
+    from pyarrow import parquet
+
     simulation = loaded.config.simulation
     size = min(simulation.chunk, simulation.replications)
     rounds = min(_TRIED_ROUNDS, simulation.horizon)
     with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "trial.parquet"
         for _ in range(2):  # the first time, hooks may have to be compiled
             began = time.perf_counter()
             try:
-                with LogWriter(Path(folder) / "trial.parquet", adaptive=policy.adaptive) as events:
+                with LogWriter(file, adaptive=policy.adaptive) as events:
                     simulate(world.make(size), policy, horizon=rounds, seed=0, events=events)
             except ValueError as error:
                 raise ValueError(f"policies.{label}: {error}") from error
             seconds = time.perf_counter() - began
-    return seconds * simulation.horizon / rounds * simulation.replications / size
+        metadata = parquet.read_metadata(file)
+        packed = sum(
+            metadata.row_group(group).column(column).total_compressed_size
+            for group in range(metadata.num_row_groups)
+            for column in range(metadata.num_columns)
+        )
+    times = simulation.horizon / rounds * simulation.replications / size
+    return seconds * times, packed * times
 
 
-def _require_disk(loaded: LoadedConfig, run: RunFolder, world: World, count: int) -> None:
-    """Refuse logs that do not fit: all of them, and the pieces of one."""
-    simulation = loaded.config.simulation
-    rounds = simulation.replications * simulation.horizon
-    needed = (count + 1) * rounds * _bytes_per_round(world)
+def _require_disk(loaded: LoadedConfig, run: RunFolder, logs: Sequence[EventLog], what: str) -> None:
+    """Refuse logs that do not fit: all of them, and the pieces of the largest."""
+    needed = sum(log.bytes for log in logs) + max(log.bytes for log in logs)
     free = shutil.disk_usage(run.path).free
     if needed > free:
         _refuse(
             loaded,
-            f"must fit on the disk, {free / _GIB:.1f} GiB free. Got up to {needed / _GIB:,.1f} GiB for {rounds:,} "
-            f"rounds of each of {count} policies, and the pieces of one. Name fewer policies, or lower replications or "
-            "horizon.",
+            f"must fit on the disk, {free / _GIB:,.1f} GiB free. Got about {needed / _GIB:,.1f} GiB for {what}, with "
+            "the pieces of the largest. Name fewer policies, or lower replications or horizon.",
         )
-
-
-def _bytes_per_round(world: World) -> float:
-    problem = world.make(1).problem(1)
-    return row_bytes(problem.num_arms, problem.user_dim)
 
 
 def _arm_names(run: RunFolder, world: World) -> tuple[str, ...]:
@@ -332,7 +341,7 @@ def _duration(seconds: float) -> str:
     return "1 second" if seconds == 1 else f"{seconds} seconds" if seconds < 120 else f"{round(seconds / 60)} minutes"
 
 
-def _refuse(loaded: LoadedConfig, text: str) -> None:
+def _refuse(loaded: LoadedConfig, text: str) -> NoReturn:
     raise ConfigError(loaded.config.name, [Problem(_WHERE, text)])
 
 

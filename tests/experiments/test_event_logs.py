@@ -68,7 +68,7 @@ def test_logs_agree_with_the_traces_of_the_run(load: Loader, tmp_path: Path) -> 
         card = json.loads((folder.path / "events" / f"{label}.json").read_text())
         assert card["rounds"] == 600
         assert card["certain"] == np.mean(log.propensity == 1)
-    assert "600 rounds each in the world of given click rates, at most" in said
+    assert "600 rounds each in the world of given click rates, about 0.00 GiB on disk (at most 0.00), about" in said
     assert "FixedSplit.parquet: 600 rounds" in said
     assert "0.0% of the choices were certain" in said
 
@@ -217,7 +217,7 @@ def test_logs_that_do_not_fit_on_the_disk_are_refused(
     load: Loader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(2**30, 2**30, 1000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(2**30, 2**30, 1000))  # bytes free
     with pytest.raises(ConfigError, match=r"must fit on the disk, 0\.0 GiB free.*for 600 rounds of each of 4 policies"):
         run(load(), tmp_path / "run")
 

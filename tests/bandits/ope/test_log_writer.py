@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -272,3 +273,17 @@ def test_an_interrupted_log_leaves_nothing_and_keeps_the_old_one(tmp_path, monke
         recorded(path, BernoulliBandit([0.1, 0.3]), FixedSplit(), progress=interrupt)
     assert [file.name for file in tmp_path.iterdir()] == ["log.parquet"]
     assert path.read_bytes() == before
+
+
+def test_memory_does_not_grow_with_the_run(tmp_path, monkeypatch):
+    """Forty times as many rounds, and the same peak: of what Python allocates, which NumPy's arrays are counted in."""
+    monkeypatch.setattr(log_writer, "_BUFFER", 50_000)
+    peaks = []
+    for horizon in (20, 20, 800):  # the first one loads libraries
+        with LogWriter(tmp_path / "log.parquet", adaptive=False) as events:
+            tracemalloc.start()
+            simulate(PracticeWorld(50), FixedSplit(), horizon=horizon, seed=1, snapshots=2, events=events)
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.stop()
+    assert 40_000 < peaks[1] < 400_000
+    assert peaks[2] < 1.5 * peaks[1]
