@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from bandits.reward_models.fit_config import FitConfig
 from experiments.policy_specs import Resolved, build_policy, resolve_policy, torch_twin
@@ -108,6 +108,16 @@ class SimulationConfig(Section):
     test_lengths: list[int] | None = Field(
         None, description="lengths of the A/B test to compare in hindsight; default: a few shares of the horizon"
     )
+    log_events: list[str] | Literal["all"] | None = Field(
+        None, description="policies whose every round is written down with all propensities, or 'all' that know theirs"
+    )
+
+    @field_validator("log_events", mode="before")
+    @classmethod
+    def _labels_or_all(cls, value: Any) -> Any:
+        if value is None or value == "all" or (isinstance(value, list) and all(isinstance(v, str) for v in value)):
+            return value
+        raise ValueError(f"must be all, or a list of labels of policies. Got {shown(value)}.")
 
 
 class ReportConfig(Section):
@@ -256,6 +266,10 @@ def _cross_problems(config: ExperimentConfig) -> list[Problem]:
         if label not in config.policies:
             hint = did_you_mean(label, config.policies)
             problems.append(Problem("report.traffic", f"must hold labels of policies. Got `{label}`. {hint}"))
+    for label in () if config.simulation.log_events == "all" else config.simulation.log_events or ():
+        if label not in config.policies:
+            hint = did_you_mean(label, config.policies)
+            problems.append(Problem("simulation.log_events", f"must hold labels of policies. Got `{label}`. {hint}"))
     path = getattr(config.data, "path", None)
     if isinstance(config.data, UpworthyData) and path is None:
         problems.append(Problem("data.path", "must be the archive's CSV file. Say --set data.path=FILE.csv."))
