@@ -60,6 +60,9 @@ class EffectsSimulation(Section):
     fewer: dict[str, int] = Field(
         default_factory=dict, description="label: a smaller number of replications, for policies that are slow"
     )
+    unweighted: list[str] = Field(
+        default_factory=list, description="labels of bandits whose propensities would take too long: no AIPW for them"
+    )
 
 
 class Headline(Section):
@@ -203,6 +206,7 @@ def _label_problems(config: EffectsStudy) -> list[Problem]:
     wanted = [
         ("baseline", config.baseline),
         *((f"simulation.fewer.{label}", label) for label in config.simulation.fewer),
+        *(("simulation.unweighted", label) for label in config.simulation.unweighted),
     ]
     if config.headline.policy is not None:
         wanted.append(("headline.policy", config.headline.policy))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +30,9 @@ from experiments.studies.folder import StudyFolder
 from experiments.studies.observed import Observed, observe
 from experiments.studies.page import write_page
 from experiments.studies.results import tabulate
+
+_TRIED_VISITORS, _TRIED_REPLICATIONS = 2_000, 5
+_LONG = 120  # seconds
 
 
 class PlannedCell(NamedTuple):
@@ -89,9 +93,12 @@ def measure(loaded: LoadedStudy, folder: StudyFolder, threads: int, reporter: Re
     config: EffectsStudy = loaded.config
     require_room(Problem(min(config.simulation.chunk, config.simulation.replications), config.world.arms), 1)
     policies = policies_of(loaded)
-    observed = {label: observe(policy, config.world.arms) for label, policy in policies.items()}
+    observed = {
+        label: observe(policy, config.world.arms, weigh=label not in config.simulation.unweighted)
+        for label, policy in policies.items()
+    }
     with reporter.stage("Trying every policy"):
-        _try(config, observed, reporter)
+        _try(config, observed, threads, reporter)
     plan = list(_plan(config, loaded.folder, observed))
     with reporter.stage("Simulating"):
         computed = _compute(plan, observed, folder, threads, reporter)
@@ -109,17 +116,32 @@ def measure(loaded: LoadedStudy, folder: StudyFolder, threads: int, reporter: Re
     return computed, table
 
 
-def _try(config: EffectsStudy, observed: Mapping[str, Observed], reporter: Reporter) -> None:
-    """Let every policy play a little, so that wrong ones fail before minutes are spent; the first time compiles it."""
-    horizon = min(config.world.visitors, 100)
+def _try(config: EffectsStudy, observed: Mapping[str, Observed], threads: int, reporter: Reporter) -> None:
+    """Let every policy play a little, so that wrong ones fail before minutes are spent, and say how long all may take.
+
+    The first time compiles it. Designs that stop early take less.
+    """
+    world = config.world
+    horizon = min(world.visitors, _TRIED_VISITORS)
+    seconds = {}
     with reporter.bar("Trying", len(observed)) as advance:
         for label, way in observed.items():
-            env = BernoulliBandit(config.world.rates(config.world.effects[0]), num_envs=1)
+            env = BernoulliBandit(world.rates(world.effects[0]), num_envs=_TRIED_REPLICATIONS)
             try:
-                simulate(env, way.policy, horizon=horizon, seed=config.seed, threads=1, snapshots=(horizon,))
+                for _ in range(2):
+                    began = time.perf_counter()
+                    simulate(env, way.policy, horizon=horizon, seed=config.seed, threads=1, snapshots=(horizon,))
+                    took = (time.perf_counter() - began) / (_TRIED_REPLICATIONS * horizon)
             except (ValueError, TypeError) as error:
                 raise ValueError(f"policies.{label}: {error}") from error
+            seconds[label] = took * world.visitors * len(world.effects) * config.replications(label) / threads
             advance(label)
+    slowest = max(seconds, key=lambda label: seconds[label])
+    total = sum(seconds.values())
+    words = f"  all of it takes at most about {total / 60:,.1f} minutes on {threads} threads"
+    if total > _LONG and seconds[slowest] > total / 2:
+        words += f", {seconds[slowest] / 60:,.1f} of them for {slowest} (see simulation.fewer and unweighted)"
+    reporter.say(words)
 
 
 def _plan(config: EffectsStudy, folder: Path, observed: Mapping[str, Observed]) -> Iterator[PlannedCell]:
@@ -138,6 +160,7 @@ def _plan(config: EffectsStudy, folder: Path, observed: Mapping[str, Observed]) 
                         "kind": "study",
                         "rates": config.world.rates(effect).tolist(),
                         "observed": observed[label].way,
+                        "weighed": label not in config.simulation.unweighted,
                     },
                     seed=config.seed,
                     first_replication=first,

@@ -54,16 +54,18 @@ class Observed(NamedTuple):
     decides: bool
 
 
-def observe(policy: KernelPolicy, num_arms: int) -> Observed:
+def observe(policy: KernelPolicy, num_arms: int, *, weigh: bool = True) -> Observed:
     """The way in which a study plays a policy.
 
     Args:
         policy: The policy, a kernel policy.
         num_arms: Number of arms of the study.
+        weigh: Whether to compute the propensities of a bandit that knows them, and keep the sums of AIPW.
     """
     if isinstance(policy, ABDesign) and policy.if_winner == "ship" and policy.if_none != "split":
         return Observed(UntilItShips(policy), "until it ships", True)
-    watched = Watched(policy, two_arm_propensities if knows_two_arms(policy, num_arms) else None)
+    quick = two_arm_propensities if knows_two_arms(policy, num_arms) else None
+    watched = Watched(policy, weigh=weigh, weigh_by=quick)
     return Observed(watched, "to the end", watched.decides)
 
 

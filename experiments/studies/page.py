@@ -246,7 +246,8 @@ def _notes(config: EffectsStudy, policies: Mapping[str, KernelPolicy], table: pd
         if not weighted.empty and (weighted["value"] == 1).any():
             notes.append(f"{label}: AIPW is not defined, because its propensities are 0 or 1.")
         elif bandit and weighted.empty:
-            notes.append(f"{label}: no AIPW, because its propensities are not known here.")
+            left_out = "left out by the config" if label in config.simulation.unweighted else "not known here"
+            notes.append(f"{label}: no AIPW, because its propensities are {left_out}.")
         if bandit:
             notes.append(
                 f"{label} never decides: all its numbers are those after the last visitor, and what it "

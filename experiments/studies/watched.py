@@ -220,7 +220,8 @@ class Watched(KernelPolicy):
 
     Args:
         policy: The policy to watch, a kernel policy.
-        weigh_by: Hook that computes the policy's propensities where it has none of its own.
+        weigh: Whether to keep the sums behind `aipw_contrast`, for a policy that knows its propensities.
+        weigh_by: Hook that computes the propensities in place of the policy's own.
 
     Records:
         decided: number of the visitor with whose result the decision fell; 0 without one. visitors[k], clicks[k]: of
@@ -228,17 +229,17 @@ class Watched(KernelPolicy):
         and standard error of arm k minus arm 0; nan where an arm was never shown, or when any propensity was 0.
     """
 
-    def __init__(self, policy: KernelPolicy, weigh_by: Hook | None = None) -> None:
+    def __init__(self, policy: KernelPolicy, *, weigh: bool = True, weigh_by: Hook | None = None) -> None:
         if not isinstance(policy, KernelPolicy):
             raise TypeError(f"`policy` must be a kernel policy. Got {policy!r}.")
-        self.policy, self.weigh_by = policy, weigh_by
+        self.policy, self.weigh, self.weigh_by = policy, weigh, weigh_by
         self.stream = policy.stream
         child = policy.kernel
         if weigh_by is not None:
             child = replace(child.link(lambda hook: hook), propensities=weigh_by)
         hooks = child.link(lambda hook: hook)
         self.decides = hooks.recommend is not None
-        self.weighs = hooks.propensities is not None and not self.decides
+        self.weighs = weigh and hooks.propensities is not None and not self.decides
         self.kernel = ComposedKernel((child,), _compose_weighing if self.weighs else _compose_counting)
 
     def layout(self, problem: Problem) -> Layout:

@@ -6,6 +6,7 @@ import pytest
 from scipy import special
 
 from bandits import simulate
+from bandits.core import Problem
 from bandits.statistics import (
     bayesian_comparison,
     exit_probabilities,
@@ -22,6 +23,7 @@ from experiments.studies.folder import StudyFolder
 from experiments.studies.observed import observe
 from experiments.studies.results import TARGET, WINNER, look_up
 from experiments.studies.thompson import chance_above
+from experiments.studies.watched import Watched
 from policies import BetaThompson
 from policies.ab import ABTest, AlwaysValidABTest, GroupSequentialABTest, RampUpABTest
 
@@ -172,5 +174,9 @@ def test_thompson_sampling_of_two_arms_is_weighted_by_its_own_chances() -> None:
     alone = simulate(BernoulliBandit([0.3, 0.5], num_envs=30), BetaThompson(), horizon=200, seed=1, snapshots=(200,))
     assert np.array_equal(trace.pulls, alone.pulls)
     assert np.isfinite(trace.records["sqrt[1]"]).all()
-    assert not observe(BetaThompson(), 3).policy.weighs  # type: ignore[attr-defined]
-    assert not observe(BetaThompson(clicks=0.5), 2).policy.weighs  # type: ignore[attr-defined]
+    slow = simulate(
+        BernoulliBandit([0.3, 0.5], num_envs=3), Watched(BetaThompson()), horizon=200, seed=1, snapshots=(200,)
+    )
+    for name in ("uniform[1]", "sqrt[1]", "sqrt_error[1]"):
+        np.testing.assert_allclose(slow.records[name], trace.records[name][:, :3], rtol=1e-5)
+    assert "sqrt[1]" not in observe(BetaThompson(), 2, weigh=False).policy.record_names(Problem(1, 2))

@@ -57,6 +57,7 @@ policies: {ABTst: {visitors: 10}, UCB1: {widht: 3}, EpsilonGreedy: {epsilon: 3}}
         (["world.profile=[0, 0]"], "world.profile", "must differ from 0 for some arm"),
         (["baseline=tst"], "baseline", "must be the label of a policy. Got `tst`. Did you mean `test`?"),
         (["simulation.fewer.UCB=10"], "simulation.fewer.UCB", "must be the label of a policy. Got `UCB`."),
+        (["simulation.unweighted=[UCB]"], "simulation.unweighted", "must be the label of a policy. Got `UCB`."),
         (["simulation.fewer.UCB1=31"], "simulation.fewer.UCB1", "must lie in 2..30"),
         (["headline.policy=UCB"], "headline.policy", "Did you mean `UCB1`?"),
         (["headline.policy=test"], "headline.policy", "must be another policy than the baseline"),
