@@ -31,7 +31,8 @@ from experiments.studies.observed import Observed, observe
 from experiments.studies.page import write_page
 from experiments.studies.results import tabulate
 
-_TRIED_VISITORS, _TRIED_REPLICATIONS = 2_000, 5
+_TRIED_VISITORS, _TRIED = 2_000, 5
+_OVERHEAD = 0.002  # seconds that a simulation takes however short it is
 _LONG = 120  # seconds
 
 
@@ -126,15 +127,12 @@ def _try(config: EffectsStudy, observed: Mapping[str, Observed], threads: int, r
     seconds = {}
     with reporter.bar("Trying", len(observed)) as advance:
         for label, way in observed.items():
-            env = BernoulliBandit(world.rates(world.effects[0]), num_envs=_TRIED_REPLICATIONS)
+            env = BernoulliBandit(world.rates(world.effects[0]), num_envs=_TRIED)
             try:
-                for _ in range(2):
-                    began = time.perf_counter()
-                    simulate(env, way.policy, horizon=horizon, seed=config.seed, threads=1, snapshots=(horizon,))
-                    took = (time.perf_counter() - began) / (_TRIED_REPLICATIONS * horizon)
+                rate = min(_seconds_per_visitor(way.policy, env, horizon, config.seed) for _ in range(2))
             except (ValueError, TypeError) as error:
                 raise ValueError(f"policies.{label}: {error}") from error
-            seconds[label] = took * world.visitors * len(world.effects) * config.replications(label) / threads
+            seconds[label] = rate * world.visitors * len(world.effects) * config.replications(label) / threads
             advance(label)
     slowest = max(seconds, key=lambda label: seconds[label])
     total = sum(seconds.values())
@@ -142,6 +140,18 @@ def _try(config: EffectsStudy, observed: Mapping[str, Observed], threads: int, r
     if total > _LONG and seconds[slowest] > total / 2:
         words += f", {seconds[slowest] / 60:,.1f} of them for {slowest} (see simulation.fewer and unweighted)"
     reporter.say(words)
+
+
+def _seconds_per_visitor(policy: KernelPolicy, env: BernoulliBandit, horizon: int, seed: int) -> float:
+    """Time on one thread; of more replications where a few take no time."""
+    for size in (_TRIED, 40 * _TRIED):
+        many = BernoulliBandit(env.means, num_envs=size)
+        began = time.perf_counter()
+        simulate(many, policy, horizon=horizon, seed=seed, threads=1, snapshots=(horizon,))
+        took = time.perf_counter() - began
+        if took > 10 * _OVERHEAD:
+            break
+    return took / (size * horizon)
 
 
 def _plan(config: EffectsStudy, folder: Path, observed: Mapping[str, Observed]) -> Iterator[PlannedCell]:
