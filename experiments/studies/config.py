@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -106,9 +106,18 @@ class LoadedStudy(NamedTuple):
     folder: Path
 
 
-# The kinds of studies by the value of their key `study`. A kind is a section here and a runner in
-# `experiments.studies.run`.
-KINDS: dict[str, type[Section]] = {"effects": EffectsStudy}
+class Kind(NamedTuple):
+    """A kind of study; `experiments.studies.run.RUNNERS` has what runs it.
+
+    Attributes:
+        section: Its schema, with the key `study`.
+        problems: What a valid schema can still get wrong, from the config and the folder of its file.
+        quick: The same study, scaled down to a trial under the name `NAME-quick`.
+    """
+
+    section: type[Section]
+    problems: Callable[[Any, Path], list[Problem]]
+    quick: Callable[[Any], Any]
 
 
 def load_study(source: str | Path, overrides: Sequence[str] = (), *, quick: bool = False) -> LoadedStudy:
@@ -130,13 +139,15 @@ def load_study(source: str | Path, overrides: Sequence[str] = (), *, quick: bool
         raise ConfigError(origin, [Problem("", str(error))]) from None
     if not isinstance(raw, dict):
         raise ConfigError(origin, [Problem("", f"must be a mapping of keys to values. Got {shown(raw)}.")])
+    _place_path(raw, folder)
     problems = apply_overrides(raw, overrides)
+    _place_path(raw, Path.cwd())
     kind = raw.get("study")
     if not isinstance(kind, str) or kind not in KINDS:
         hint = did_you_mean(kind, KINDS) if isinstance(kind, str) else f"Known: {', '.join(KINDS)}."
         what = "required, but missing" if kind is None else f"unknown kind of study {shown(kind)}"
         raise ConfigError(origin, [Problem("study", f"{what}. {hint}"), *problems])
-    section = KINDS[kind]
+    section = KINDS[kind].section
     resolved: dict[str, Any] = {}
     if "policies" in section.model_fields:
         resolved, more = _resolve_policies(raw.get("policies"), folder)
@@ -145,11 +156,10 @@ def load_study(source: str | Path, overrides: Sequence[str] = (), *, quick: bool
         config = section.model_validate(raw | ({"policies": resolved} if resolved else {}), strict=True)
     except ValidationError as error:
         raise ConfigError(origin, [*from_pydantic(error, section, raw), *problems]) from None
-    if isinstance(config, EffectsStudy):
-        problems += [*_world_problems(config), *_label_problems(config), *_policy_problems(config, folder)]
+    problems += KINDS[kind].problems(config, folder)
     if problems:
         raise ConfigError(origin, problems)
-    return LoadedStudy(_quick(config) if quick else config, folder)
+    return LoadedStudy(KINDS[kind].quick(config) if quick else config, folder)
 
 
 def bundled_studies() -> dict[str, str]:
@@ -174,6 +184,13 @@ def _read(source: str) -> tuple[str, str, Path]:
         raise ConfigError(str(path), [Problem("", f"must be UTF-8 text: {error}.")]) from None
 
 
+def _place_path(raw: dict[str, Any], folder: Path) -> None:
+    """Let a relative `data.path` begin at `folder`."""
+    data = raw.get("data")
+    if isinstance(data, dict) and isinstance(data.get("path"), str):
+        data["path"] = str(folder / Path(data["path"]).expanduser())
+
+
 def _resolve_policies(raw: object, folder: Path) -> tuple[dict[str, Any], list[Problem]]:
     resolved, problems = {}, []
     for label, spec in raw.items() if isinstance(raw, Mapping) else ():
@@ -182,6 +199,10 @@ def _resolve_policies(raw: object, folder: Path) -> tuple[dict[str, Any], list[P
         if policy is not None:
             resolved[str(label)] = policy
     return resolved, problems
+
+
+def _effects_problems(config: EffectsStudy, folder: Path) -> list[Problem]:
+    return [*_world_problems(config), *_label_problems(config), *_policy_problems(config, folder)]
 
 
 def _world_problems(config: EffectsStudy) -> list[Problem]:
@@ -247,12 +268,12 @@ def _policy_problems(config: EffectsStudy, folder: Path) -> list[Problem]:
     return problems
 
 
-def _quick(config: Any) -> Any:
-    """A trial: less of what takes time, under another name."""
-    update: dict[str, Any] = {"name": f"{config.name}-quick"}
-    if isinstance(config, EffectsStudy):
-        simulation = config.simulation
-        few = min(simulation.replications, QUICK_REPLICATIONS)
-        fewer = {label: min(count, few) for label, count in simulation.fewer.items()}
-        update["simulation"] = simulation.model_copy(update={"replications": few, "fewer": fewer})
-    return config.model_copy(update=update)
+def _quick_effects(config: EffectsStudy) -> EffectsStudy:
+    simulation = config.simulation
+    few = min(simulation.replications, QUICK_REPLICATIONS)
+    fewer = {label: min(count, few) for label, count in simulation.fewer.items()}
+    smaller = simulation.model_copy(update={"replications": few, "fewer": fewer})
+    return config.model_copy(update={"name": f"{config.name}-quick", "simulation": smaller})
+
+
+KINDS: dict[str, Kind] = {"effects": Kind(EffectsStudy, _effects_problems, _quick_effects)}

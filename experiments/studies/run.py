@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from experiments.progress import Reporter
 from experiments.studies.config import LoadedStudy
 from experiments.studies.effects import run_effects
 
+# By the value of the key `study`: gets the study, its folder, the number of threads (None: all cores) and the reporter,
+# and returns the page.
+RUNNERS: dict[str, Callable[[LoadedStudy, Path, int | None, Reporter], Path]] = {
+    "effects": lambda loaded, out, threads, reporter: run_effects(loaded, out, threads=threads, reporter=reporter),
+}
+
 
 def run_study(loaded: LoadedStudy, out: Path, *, threads: int | None = None, reporter: Reporter | None = None) -> Path:
     """Run a study, or go on with one that was interrupted, and say where its page is."""
-    reporter = reporter or Reporter()
-    kind = loaded.config.study
-    if kind == "effects":
-        return run_effects(loaded, out, threads=threads, reporter=reporter)
-    raise ValueError(f"`study` must be a known kind. Got {kind!r}.")
+    return RUNNERS[loaded.config.study](loaded, out, threads, reporter or Reporter())
