@@ -59,8 +59,8 @@ DECISIONS = (
     Shown(
         "rejects",
         "Finds a difference",
-        f"{PERCENT} At effect 0 this is the type I error, elsewhere the power. Tests are two-sided; bandits have none, "
-        "and theirs is the fixed-length test at the end, which adaptive data do not allow.",
+        f"{PERCENT} At effect 0 this is the type I error, elsewhere the power. Tests are two-sided. Bandits "
+        "have none: theirs is the fixed-length test after the last visitor, which adaptive data do not allow.",
         100,
         1,
     ),

@@ -1,5 +1,7 @@
 """Designs that look more than once, in studies, against formulas of their own."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -38,7 +40,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     (folder / "s.yaml").write_text(
         "study: effects\nname: s\nseed: 5\nbaseline: fixed\n"
         f"world: {{base_rate: {BASE}, visitors: {VISITORS}, effects: {list(EFFECTS)}}}\n"
-        "simulation: {replications: 4000, chunk: 4000, fewer: {bayes: 300}}\n"
+        "simulation: {replications: 1500, chunk: 1500, fewer: {bayes: 200}}\n"
         "policies:\n"
         f"  fixed: {{policy: ABTest, visitors: {VISITORS}}}\n"
         f"  obrien-fleming: {{policy: GroupSequentialABTest, visitors: {VISITORS}}}\n"
@@ -88,7 +90,7 @@ def test_peeking_errs_as_often_as_the_integral_says(found: pd.DataFrame, effect:
 def test_intervals_that_allow_for_the_looks_cover(found: pd.DataFrame, policy: str) -> None:
     for effect in EFFECTS:
         covered = look_up(found, policy, effect, "coverage", OWN, TARGET)
-        assert covered.value >= 0.95 - 4 * np.sqrt(0.95 * 0.05 / 4000) - 0.005
+        assert covered.value >= 0.95 - 4 * np.sqrt(0.95 * 0.05 / 1500) - 0.005
         undecided = look_up(found, policy, effect, "undecided").value
         assert look_up(found, policy, effect, "no_interval", OWN, TARGET).value <= undecided
     assert look_up(found, "fixed", 0, "coverage", OWN, TARGET).replications == 0
@@ -99,7 +101,7 @@ def test_intervals_that_allow_for_the_looks_cover(found: pd.DataFrame, policy: s
 def test_always_valid_designs_keep_their_level(found: pd.DataFrame, policy: str) -> None:
     level = 0.1 if policy == "ramp" else 0.05  # the guardrail has five percent of its own
     rejected = look_up(found, policy, 0, "rejects")
-    assert rejected.value <= level + 4 * np.sqrt(level * (1 - level) / 4000)
+    assert rejected.value <= level + 4 * np.sqrt(level * (1 - level) / 1500)
     assert look_up(found, policy, 0.08, "rejects").value > 3 * rejected.value
 
 
@@ -180,3 +182,34 @@ def test_thompson_sampling_of_two_arms_is_weighted_by_its_own_chances() -> None:
     for name in ("uniform[1]", "sqrt[1]", "sqrt_error[1]"):
         np.testing.assert_allclose(slow.records[name], trace.records[name][:, :3], rtol=1e-5)
     assert "sqrt[1]" not in observe(BetaThompson(), 2, weigh=False).policy.record_names(Problem(1, 2))
+
+
+@pytest.mark.statistics
+def test_several_arms_share_the_level_and_harmful_ones_leave(tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text(
+        "study: effects\nname: s\nseed: 8\nbaseline: fixed\n"
+        "world: {base_rate: 0.3, visitors: 1200, effects: [-0.15, 0, 0.1], arms: 3, profile: [0, 0.5, 1]}\n"
+        "simulation: {replications: 3000, chunk: 3000}\n"
+        "policies:\n"
+        "  fixed: {policy: ABTest, visitors: 1200}\n"
+        "  pocock: {policy: GroupSequentialABTest, visitors: 1200, spending: pocock}\n"
+        "  best: {policy: GroupSequentialABTest, visitors: 1200, spending: pocock, if_none: best}\n"
+        "  msprt: {policy: AlwaysValidABTest, method: msprt, tau: 0.1, look_every: 5, visitors: 1200}\n"
+    )
+    loaded = load_study(tmp_path / "s.yaml")
+    found = measure(loaded, StudyFolder.start(tmp_path / "out", loaded.config), 1, Reporter())[1]
+    chance = 4 * np.sqrt(0.05 * 0.95 / 3000)
+    for policy in ("fixed", "pocock", "msprt"):
+        assert look_up(found, policy, 0, "rejects").value <= 0.05 + chance
+        assert look_up(found, policy, 0, "rejects").value >= look_up(found, policy, 0, "ships_new").value
+        # Two harmful arms: the test finds them, ships neither, and loses less once they have left.
+        assert look_up(found, policy, -0.15, "rejects").value > 0.8
+        assert look_up(found, policy, -0.15, "ships_best").value > 0.99
+    assert look_up(found, "pocock", -0.15, "saving").low > 0.2
+    assert look_up(found, "best", 0, "ships_new").value > 0.5
+    assert look_up(found, "best", 0, "rejects").value == look_up(found, "pocock", 0, "rejects").value
+    # Where some arm has left, only the interval of the shipped arm belongs to the look of the decision.
+    assert look_up(found, "pocock", -0.15, "no_interval", OWN, TARGET).value > 0.5
+    for effect in (0, 0.1):
+        covered = look_up(found, "pocock", effect, "coverage", OWN, TARGET)
+        assert covered.value >= 0.975 - 4 * np.sqrt(0.975 * 0.025 / 3000) - 0.005

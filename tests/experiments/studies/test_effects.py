@@ -51,7 +51,7 @@ def exact(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     (folder / "exact.yaml").write_text(
         "study: effects\nname: exact\nseed: 5\nbaseline: test\n"
         "world: {base_rate: 0.3, visitors: 50, effects: [-0.2, 0, 0.3]}\n"
-        "simulation: {replications: 8000, chunk: 4000}\n"
+        "simulation: {replications: 6000, chunk: 6000}\n"
         "policies: {test: {policy: ABTest, visitors: 40}, split: {policy: FixedSplit}}\n"
     )
     return run(folder / "exact.yaml", folder / "out")
@@ -229,3 +229,9 @@ def test_the_page_is_one_file_and_names_its_methods(small: Path, tmp_path: Path)
     table = pd.read_csv(tmp_path / "out" / "results.csv")
     assert table["method"].notna().all()
     assert {"value", "mc_error", "mc_low", "mc_high", "replications"} <= set(table.columns)
+
+
+def test_bundled_studies_are_listed() -> None:
+    result = CliRunner().invoke(app, ["list", "studies"])
+    assert result.exit_code == 0
+    assert {"two-arms", "several-arms"} <= {line.partition(": ")[0] for line in result.stdout.splitlines()}

@@ -29,6 +29,9 @@ def test_the_watched_policy_plays_as_it_does_alone(name: str) -> None:
     assert np.array_equal(alone.pulls, watched.pulls)
     assert np.array_equal(alone.reward, watched.reward)
     assert np.array_equal(alone.recommended, watched.recommended)
+    if name != "test":  # regret is what the counted visitors lost
+        visitors = np.stack([watched.records[f"visitors[{k}]"][-1] for k in range(3)], axis=1)
+        np.testing.assert_allclose(visitors @ [0.3, 0.0, 0.2], alone.regret[-1], rtol=1e-9)
 
 
 @pytest.mark.parametrize("name", ["test", "greedy"])
