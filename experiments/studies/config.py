@@ -16,8 +16,10 @@ from bandits.core import Problem as BanditProblem
 from experiments.config import Section
 from experiments.policy_specs import build_policy, resolve_policy
 from experiments.problems import ConfigError, Problem, did_you_mean, from_pydantic, shown
+from experiments.studies.observed import ships_for_good
 from experiments.studies.watched import CONTROL
 from experiments.yaml_file import apply_overrides, parse
+from policies.ab import RampUpABTest
 
 QUICK_REPLICATIONS = 200
 
@@ -261,6 +263,10 @@ def _policy_problems(config: EffectsStudy, folder: Path) -> list[Problem]:
         if spec.get("control", CONTROL) != CONTROL:
             text = f"must be {CONTROL}, the arm that effects are measured against. Got {shown(spec['control'])}."
             problems.append(Problem(f"{path}.control", text))
+        if isinstance(policy, RampUpABTest) and not ships_for_good(policy):
+            text = "must ship what it decides: a study cannot tell its last stage from what comes after. "
+            got = f"Got if_winner={policy.if_winner!r}, if_none={policy.if_none!r}."
+            problems.append(Problem(path, text + got))
         try:
             policy.layout(BanditProblem(1, config.world.arms, horizon=config.world.visitors))
         except ValueError as error:

@@ -62,11 +62,16 @@ def observe(policy: KernelPolicy, num_arms: int, *, weigh: bool = True) -> Obser
         num_arms: Number of arms of the study.
         weigh: Whether to compute the propensities of a bandit that knows them, and keep the sums of AIPW.
     """
-    if isinstance(policy, ABDesign) and policy.if_winner == "ship" and policy.if_none != "split":
+    if isinstance(policy, ABDesign) and ships_for_good(policy):
         return Observed(UntilItShips(policy), "until it ships", True)
     quick = two_arm_propensities if knows_two_arms(policy, num_arms) else None
     watched = Watched(policy, weigh=weigh, weigh_by=quick)
     return Observed(watched, "to the end", watched.decides)
+
+
+def ships_for_good(design: ABDesign) -> bool:
+    """Whether every decision of a design gives all later visitors one arm."""
+    return design.if_winner == "ship" and design.if_none != "split"
 
 
 def _ships(design: State) -> bool:

@@ -88,7 +88,7 @@ def rejections(policy: KernelPolicy, seen: Decisions, alpha: float) -> tuple[Boo
         return naive_rejections(seen, alpha), f"{FIXED}, level {alpha:g}, although a bandit collected the data"
     if isinstance(policy, ABTest):
         return naive_rejections(seen, policy.alpha) & seen.decided, f"{FIXED}, level {policy.alpha:g}"
-    lost = seen.dropped > 0
+    lost = seen.dropped > 0  # nan, so False, for a design that goes on dividing; then its counts tell for two arms
     if isinstance(policy, RampUpABTest):
         words = f"removal by the guardrail, or at the end {FIXED}, on the last stage alone, level {policy.alpha:g}"
         at_the_end = seen.in_test >= policy.length(len(seen.rates))
@@ -96,12 +96,14 @@ def rejections(policy: KernelPolicy, seen: Decisions, alpha: float) -> tuple[Boo
     if isinstance(policy, GroupSequentialABTest):
         critical = _critical_values(policy, seen)
         arms = [k for k in range(len(seen.rates)) if k != CONTROL]
-        won = np.any([Counts(seen, np.full(len(lost), k)).z() >= critical for k in arms], axis=0)
-        return lost | (seen.decided & won), f"{_looks(policy)}, two-sided, {_shared(policy, seen)}"
+        far = np.any([np.abs(Counts(seen, np.full(len(lost), k)).z()) >= critical for k in arms], axis=0)
+        return lost | (seen.decided & far), f"{_looks(policy)}, two-sided, {_shared(policy, seen)}"
     if isinstance(policy, AlwaysValidABTest):
         words = f"{policy.method} evidence at all looks, two-sided, {_shared(policy, seen)}"
-        won = seen.shipped != CONTROL if policy.if_none == "control" else seen.in_test < (policy.visitors or np.inf)
-        return lost | (seen.decided & won), words
+        enough = seen.in_test < (policy.visitors or np.inf)
+        if policy.if_none != "best":
+            enough |= seen.shipped != CONTROL
+        return lost | (seen.decided & enough), words
     return None, "decides without a test"
 
 

@@ -213,3 +213,25 @@ def test_several_arms_share_the_level_and_harmful_ones_leave(tmp_path: Path) -> 
     for effect in (0, 0.1):
         covered = look_up(found, "pocock", effect, "coverage", OWN, TARGET)
         assert covered.value >= 0.975 - 4 * np.sqrt(0.975 * 0.025 / 3000) - 0.005
+
+
+def test_what_happens_afterwards_does_not_change_what_is_found(tmp_path: Path) -> None:
+    designs = {
+        "pocock": "policy: GroupSequentialABTest, visitors: 600, spending: pocock",
+        "msprt": "policy: AlwaysValidABTest, method: msprt, tau: 0.1, look_every: 5, visitors: 600",
+        "fixed": "policy: ABTest, visitors: 600",
+    }
+    lines = [f"  {name}: {{{spec}}}\n  {name}, split: {{{spec}, if_none: split}}\n" for name, spec in designs.items()]
+    (tmp_path / "s.yaml").write_text(
+        "study: effects\nname: s\nseed: 8\nbaseline: fixed\n"
+        "world: {base_rate: 0.3, visitors: 800, effects: [-0.1, 0, 0.1]}\n"
+        "simulation: {replications: 300, chunk: 300}\npolicies:\n" + "".join(lines).replace(", split:", " split:")
+    )
+    loaded = load_study(tmp_path / "s.yaml")
+    found = measure(loaded, StudyFolder.start(tmp_path / "out", loaded.config), 1, Reporter())[1]
+    for name in designs:
+        for effect in (-0.1, 0, 0.1):
+            for measured in ("rejects", "ships_new", "visitors_mean", "lost_in_test"):
+                ships, splits = (look_up(found, label, effect, measured) for label in (name, f"{name} split"))
+                assert splits.value == pytest.approx(ships.value, rel=1e-12), (name, effect, measured)
+        assert look_up(found, f"{name} split", -0.1, "lost").value > look_up(found, name, -0.1, "lost").value + 1

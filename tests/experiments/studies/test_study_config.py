@@ -67,6 +67,11 @@ policies: {ABTst: {visitors: 10}, UCB1: {widht: 3}, EpsilonGreedy: {epsilon: 3}}
         pytest.param(
             ["policies.NeuralGreedy={}"], "policies.NeuralGreedy", "must be a kernel policy", marks=pytest.mark.model
         ),
+        (
+            ["policies.r={policy: RampUpABTest, stage_visitors: 9, visitors: 50, if_none: split}"],
+            "policies.r",
+            "must ship what it decides: a study cannot tell its last stage from what comes after. Got if_winner='ship'",
+        ),
         (["study=efects"], "study", "unknown kind of study 'efects'. Did you mean `effects`?"),
         (["study=3"], "study", "unknown kind of study 3. Known: "),
         (["policies=3"], "policies", "must be a section (keys and values). Got 3."),
