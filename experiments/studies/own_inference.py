@@ -88,7 +88,9 @@ def rejections(policy: KernelPolicy, seen: Decisions, alpha: float) -> tuple[Boo
         return naive_rejections(seen, alpha), f"{FIXED}, level {alpha:g}, although a bandit collected the data"
     if isinstance(policy, ABTest):
         return naive_rejections(seen, policy.alpha) & seen.decided, f"{FIXED}, level {policy.alpha:g}"
-    lost = seen.dropped > 0  # nan, so False, for a design that goes on dividing; then its counts tell for two arms
+    # nan, so False, for a design that goes on dividing. With two arms the rest tells it all the same, except for a harm
+    # that an always-valid design finds with the very last visitor.
+    lost = seen.dropped > 0
     if isinstance(policy, RampUpABTest):
         words = f"removal by the guardrail, or at the end {FIXED}, on the last stage alone, level {policy.alpha:g}"
         at_the_end = seen.in_test >= policy.length(len(seen.rates))
