@@ -29,6 +29,12 @@ class Problem:
         reward_range: Smallest and largest possible reward.
         horizon: Number of rounds `T`; None when unknown.
         outcome_names: Names of the `J` outcomes of a round.
+        num_users: Number of users `U` who may come, numbered from 0; 0 when visitors are anonymous.
+        has_prior: Whether contexts carry a prior.
+        null_arm: The arm that stands for showing nothing; None without one. It is never among the available ones, so
+            that only policies that mean it choose it, and it is never the best arm that regret is measured against.
+        segment_names: Names of groups of users whose results are worth telling apart; empty without any.
+        user_segments: Index of the segment of each user, shape (U,); empty without segments.
     """
 
     num_envs: int
@@ -38,6 +44,11 @@ class Problem:
     reward_range: tuple[float, float] = (0.0, 1.0)
     horizon: int | None = None
     outcome_names: tuple[str, ...] = ("click",)
+    num_users: int = 0
+    has_prior: bool = False
+    null_arm: int | None = None
+    segment_names: tuple[str, ...] = ()
+    user_segments: tuple[int, ...] = ()
 
     def require_rewards_in_unit_interval(self, policy: str) -> None:
         """Raise ValueError unless all rewards lie in [0, 1], naming the policy that needs it."""

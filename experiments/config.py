@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -76,6 +77,19 @@ class WorldConfig(Section):
     late_items: dict[str, int | float] = Field(
         default_factory=dict, description="item id: the round it arrives in, or a share of the horizon below 1"
     )
+    kinds: list[Literal["model", "planted", "observed"]] | None = Field(
+        None, min_length=1, description="kinds of world to play in, the report's first; default: all that there are"
+    )
+    prior: Literal["model"] | None = Field(
+        None,
+        description="'model': policies see the reward model's predictions, in worlds where these are not the truth",
+    )
+    no_recommendation: float | str | None = Field(
+        None, description="click rate when nothing is shown; or the item text that stands for it in the click log"
+    )
+    segments: dict[str, str] = Field(
+        default_factory=dict, description="segment of users: pattern in their texts; the first that fits, else 'others'"
+    )
 
 
 class SimulationConfig(Section):
@@ -147,6 +161,7 @@ class LoadedConfig(BaseModel):
 
 
 LEARNED = ("newsroom", "click_log", "upworthy")
+KINDS = {"newsroom": ("model", "planted"), "upworthy": ("model", "observed"), "click_log": ("model",)}
 QUICK = {"horizon": 2_000, "replications": 20, "chunk": 20}
 
 
@@ -270,10 +285,42 @@ def _cross_problems(config: ExperimentConfig) -> list[Problem]:
             )
         if config.world.arrival == "log":
             problems.append(Problem("world.arrival", "'log' needs a click log as data source."))
+    problems += _world_problems(config)
     for item, arrival in config.world.late_items.items():
         if arrival <= 0 or (isinstance(arrival, float) and arrival >= 1):
             text = f"must be a round, or a share of the horizon between 0 and 1. Got {arrival}."
             problems.append(Problem(f"world.late_items.{item}", text))
+    return problems
+
+
+def _world_problems(config: ExperimentConfig) -> list[Problem]:
+    world, source = config.world, config.data.source
+    problems = []
+    there = KINDS.get(source, ())
+    kinds = tuple(world.kinds or there)
+    if wrong := [kind for kind in kinds if kind not in there]:
+        having = f"must be among {', '.join(there)}" if there else "must be left out"
+        problems.append(Problem("world.kinds", f"{having} with data source `{source}`. Got {', '.join(wrong)}."))
+    if len(set(kinds)) < len(kinds):
+        problems.append(Problem("world.kinds", f"must name each kind once. Got {', '.join(kinds)}."))
+    if world.prior and ("model" in kinds or "model" not in there):
+        hint = "In the model's own world its predictions are the truth: name the other kind in `world.kinds`."
+        problems.append(Problem("world.prior", f"must be left out here. {hint} Got {world.prior}."))
+    rate = world.no_recommendation
+    if rate is not None and source in ("upworthy", "bernoulli"):
+        problems.append(Problem("world.no_recommendation", f"needs a world of users and items. Got {rate}."))
+    elif isinstance(rate, str) and source != "click_log":
+        problems.append(Problem("world.no_recommendation", f"must be a number without a click log. Got {shown(rate)}."))
+    elif isinstance(rate, float) and not 0 <= rate <= 1:
+        problems.append(Problem("world.no_recommendation", f"must lie in [0, 1]. Got {rate}."))
+    for label, pattern in world.segments.items():
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            text = f"must be a regular expression: {error}. Got {shown(pattern)}."
+            problems.append(Problem(f"world.segments.{label}", text))
+    if world.segments and source in ("upworthy", "bernoulli"):
+        problems.append(Problem("world.segments", f"needs users with texts. Got data source `{source}`."))
     return problems
 
 

@@ -112,6 +112,8 @@ def _checked(
     arms = arms.astype(np.int64)
     exists = (arms >= 0) & (arms < problem.num_arms)
     allowed = exists & context.available[np.arange(len(arms)), arms if exists.all() else np.where(exists, arms, 0)]
+    if problem.null_arm is not None:
+        allowed |= arms == problem.null_arm
     if allowed.all():
         return arms
     if not (allowed | ~playing).all():
