@@ -29,6 +29,7 @@ class NoRecommendation(KernelPolicy):
     """
 
     kernel = Kernel(select=_select, update=_update, propensities=_propensities)
+    adaptive = False
 
     def layout(self, problem: Problem) -> Layout:
         if problem.null_arm is None:
