@@ -81,7 +81,8 @@ def agreement_section(data: RunData) -> dict[str, Any] | None:
     if found["num_pairs"]:
         words = (
             f"Of {found['num_pairs']} pairs of policies whose paired 95 percent interval in {other} excludes zero, "
-            f"{found['num_same']} ({found['share']:.0%}) are ordered the same way in {model}."
+            f"{found['num_same']} ({found['share']:.0%}) are ordered the same way in {model}. (Each interval "
+            "is of one pair, not corrected for their number.)"
         )
     else:
         words = f"No pair of policies differs for certain in {other}, so there is nothing to agree on."

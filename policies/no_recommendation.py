@@ -30,6 +30,7 @@ class NoRecommendation(KernelPolicy):
 
     adaptive = False
     kernel = Kernel(select=_select, update=_update, propensities=_propensities)
+    adaptive = False
 
     def layout(self, problem: Problem) -> Layout:
         if problem.null_arm is None:

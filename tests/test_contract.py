@@ -8,7 +8,7 @@ import pytest
 
 import policies
 from bandits import PropensityTable, ScalarPolicy
-from bandits.testing import ENV_CHECKS, POLICY_CHECKS, check_learns
+from bandits.testing import ENV_CHECKS, POLICY_CHECKS, check_adaptive_is_said, check_learns
 from envs import BernoulliBandit, GaussianBandit, SimulatedUsers
 from policies import (
     POLICIES,
@@ -117,6 +117,14 @@ def test_every_bundled_policy_is_checked():
 @pytest.mark.parametrize("name", marked(MAKERS))
 def test_policy(name, check):
     check(MAKERS[name])
+
+
+def test_a_policy_that_hides_its_learning_is_caught():
+    class Hiding(EpsilonGreedy):
+        adaptive = False
+
+    with pytest.raises(AssertionError, match="`adaptive` must be True"):
+        check_adaptive_is_said(Hiding)
 
 
 @pytest.mark.parametrize("name", marked(LEARNERS))
