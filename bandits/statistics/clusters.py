@@ -50,8 +50,8 @@ def clustered_proportion(
     """A share with Wilson's interval at the number of independent trials that is worth as much as the clusters are.
 
     With the variance `v` of the share over clusters that number is `p (1 - p) / v`, at most the trials there are. Where
-    the share is 0 or 1 there is nothing to estimate `v` from, and each cluster with trials counts as one trial, as if
-    its members always agreed.
+    all clusters have the same share (0, 1 or another) there is nothing to estimate `v` from, and each cluster with
+    trials counts as one trial, as if its members always agreed.
 
     Args:
         successes: Of each member, shape (B,), between 0 and `trials`; may be fractions, such as averages over random
@@ -80,7 +80,7 @@ def clustered_proportion(
     if np.isnan(share):
         return Interval(*(np.asarray(np.nan) for _ in range(3)))
     binomial, variance = share * (1 - share), float(ratio.variance / ratio.units)
-    if binomial > 0 and variance > 0:
+    if variance > 0:
         worth = min(binomial / variance, total.sum())
     else:
         worth = float(len(np.unique(np.asarray(cluster)[total > 0])))

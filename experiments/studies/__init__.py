@@ -1,1 +1,1 @@
-"""Studies: designs over a grid of effects, and replays of real A/B tests."""
+"""Studies: what A/B designs and policies do, over and over, in worlds whose truth is known."""

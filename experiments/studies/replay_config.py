@@ -16,7 +16,7 @@ class RulesConfig(Section):
 
     alpha: float = Field(0.05, gt=0, lt=1, description="two-sided level of every rule that has one")
     max_loss: float = Field(
-        0.01, gt=0, lt=1, description="expected loss at which the Bayesian rule stops, as a share of the control's rate"
+        0.01, gt=0, lt=1, description="expected loss at which the Bayesian rule stops, as a share of both arms' rate"
     )
     burn_in: int = Field(100, ge=1, description="units in either arm below which mSPRT and expected loss stay silent")
     prior: list[float] = Field(
@@ -88,7 +88,7 @@ def quick_replay(config: ReplayStudy) -> ReplayStudy:
     """The same study scaled down to a trial of seconds, under the name `NAME-quick`."""
     name = {"name": f"{config.name}-quick"}
     if isinstance(config, AsosStudy):
-        data = config.data.model_copy(update={"metrics": config.data.metrics[:1], "least_growth": 0.02})
+        data = config.data.model_copy(update={"metrics": config.data.metrics[:1], "least_growth": 0.05})
         return config.model_copy(update=name | {"data": data})
     few = config.data.model_copy(update={"max_tests": min(config.data.max_tests or 100, 100)})
     return config.model_copy(update=name | {"data": few, "orders": min(config.orders, 2)})

@@ -187,8 +187,8 @@ def rules(config: RulesConfig) -> Mapping[str, Rule]:
             lambda looks: looks.predictive_p is not None,
         ),
         "expected loss": Rule(
-            f"Bayesian: stop when the leader's expected loss is below {100 * config.max_loss:g} percent of the "
-            f"control's rate, {prior}; silent below {config.burn_in} units in either arm; no error level at all",
+            f"Bayesian: stop when the leader's expected loss is below {100 * config.max_loss:g} percent of "
+            f"both arms' click rate, {prior}; silent below {config.burn_in} units in either arm; no error level at all",
             _expected_loss,
             _has_clicks,
         ),
@@ -287,7 +287,8 @@ def _expected_loss(looks: Looks, config: RulesConfig) -> IntArray:
         )
         leader = posterior.expected_loss.argmin(axis=1)
         loss = posterior.expected_loss.min(axis=1)
-        stop = loss < config.max_loss * looks.control_mean[rows, look]
+        rate = clicks[rows, look].sum(axis=1) / visitors[rows, look].sum(axis=1)
+        stop = loss < config.max_loss * rate
         answer[rows[stop], look] = np.where(leader[stop] == 1, 1, -1)
         going[rows[stop]] = False
     return answer
