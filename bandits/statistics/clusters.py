@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bandits.statistics.checks import require_fraction
+from bandits.statistics.checks import counts_of, require_fraction
 from bandits.statistics.effect import Effect, finite_array, wald_effect
 from bandits.statistics.intervals import Interval
 from bandits.statistics.means import Moments, ratio_moments
@@ -72,9 +72,7 @@ def clustered_proportion(
     (np.float64(0.055), np.float64(0.945))
     """
     require_fraction("confidence", confidence)
-    count, total = finite_array("successes", successes), finite_array("trials", trials)
-    if count.shape != total.shape or not np.all((count >= 0) & (count <= total)):
-        raise ValueError(f"`successes` must lie between 0 and `trials`. Got {successes!r} of {trials!r}.")
+    count, total = counts_of(successes, trials)
     ratio = _by_cluster(count, total, cluster)
     share = float(ratio.mean)
     if np.isnan(share):

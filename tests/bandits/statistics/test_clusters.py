@@ -84,7 +84,7 @@ def test_coverage_where_members_of_a_cluster_depend(rate, clusters):
     ("call", "text"),
     [
         (lambda: clustered_proportion([2], [1], [0]), "`successes` must lie between"),
-        (lambda: clustered_proportion([1, 0], [1], [0, 0]), "`successes` must lie between"),
+        (lambda: clustered_proportion([1, 0], [1, 1], [0]), "vectors of one length"),
         (lambda: clustered_proportion([1], [1], [0], confidence=95), "`confidence` must lie strictly"),
         (lambda: clustered_ratio([1.0], [1.0, 1.0], [0, 0]), "vectors of one length"),
         (lambda: clustered_ratio([1.0, 1.0], [1.0, 1.0], [0]), "vectors of one length"),
