@@ -50,6 +50,7 @@ def proportion_interval(successes: ArrayLike, trials: ArrayLike, *, confidence: 
     some = total > 0
     low, high = proportion_confint(count, np.where(some, total, 1), alpha=1 - confidence, method="wilson")
     rate = count / np.where(some, total, 1)
+    low, high = np.minimum(low, rate), np.maximum(high, rate)  # at 0 and n, rounding may leave the rate outside
     return Interval(*(np.where(some, values, np.nan) for values in (rate, low, high)))
 
 

@@ -3,6 +3,7 @@
 import math
 from itertools import pairwise
 
+import mpmath
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -54,6 +55,22 @@ def test_published_spending_boundaries(spending, expected):
     assert design.spent[-1] == pytest.approx(0.05, abs=1e-15)
     assert (design.alpha, design.spending) == (0.05, spending)
     assert spending in design.method
+
+
+@pytest.mark.parametrize("alpha", [0.001, 0.05, 0.3])
+def test_spending_functions_in_many_digits(alpha):
+    mpmath.mp.dps = 40
+
+    def tail(x):
+        return mpmath.erfc(x / mpmath.sqrt(2)) / 2
+
+    quantile = mpmath.sqrt(2) * mpmath.erfinv(1 - mpmath.mpf(alpha) / 2)  # upper alpha / 4 point
+    for share in (0.05, 0.37, 1.0):
+        t = mpmath.mpf(share)
+        flemings = float(4 * tail(quantile / mpmath.sqrt(t)))
+        assert float(alpha_spent(share, alpha=alpha)) == pytest.approx(flemings, rel=1e-10)
+        pococks = float(alpha * mpmath.log(1 + (mpmath.e - 1) * t))
+        assert float(alpha_spent(share, alpha=alpha, spending="pocock")) == pytest.approx(pococks, rel=1e-12)
 
 
 @pytest.mark.parametrize(
