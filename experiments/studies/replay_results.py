@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import special
 
-from bandits.statistics.clusters import clustered_proportion, clustered_ratio
+from bandits.statistics import clustered_proportion, clustered_ratio
 from experiments.studies.replay_config import RulesConfig
 from experiments.studies.stopping_rules import Looks, decide, rules
 

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats as reference
 
-from bandits.statistics import moments, proportion_interval
-from bandits.statistics.clusters import clustered_proportion, clustered_ratio
+from bandits.statistics import clustered_proportion, clustered_ratio, moments, proportion_interval
 
 
 def test_ratio_with_one_member_per_cluster_is_the_t_interval_of_a_mean():
