@@ -56,16 +56,22 @@ def choose(weights: FloatArray, available: BoolArray, random: NDArray[np.uint64]
         available: Whether each arm may be chosen, shape (K,).
         random: The policy's stream.
     """
+    return choose_at(weights, available, uniform(random))
+
+
+@jit
+def choose_at(weights: FloatArray, available: BoolArray, draw: float) -> int:
+    """The arm that `choose` chooses when its draw is `draw`, in [0, 1)."""
     total = 0.0
     for k in range(weights.shape[0]):
         total += weights[k] if available[k] else 0.0
     # The first arm whose cumulative weight exceeds the draw. Counting all those before it has no branch to guess.
-    draw = uniform(random) * total
+    threshold = draw * total
     cumulative = 0.0
     before = 0
     for k in range(weights.shape[0]):
         cumulative += weights[k] if available[k] else 0.0
-        before += 1 if cumulative <= draw else 0
+        before += 1 if cumulative <= threshold else 0
     if before < weights.shape[0]:
         return before
     for k in range(weights.shape[0] - 1, -1, -1):  # the product was rounded up to the total, or all weights are 0

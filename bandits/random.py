@@ -92,9 +92,15 @@ def open_unit(bits: Any) -> float:
 
 
 @jit
+def hashed_word(salt: float, identity: int) -> Any:
+    """64 random bits that depend on `identity` and on a `salt` in [0, 1) alone."""
+    return word(mix(np.uint64(salt * 9007199254740992.0)), identity, 0)  # 2**53: all bits of the salt
+
+
+@jit
 def hashed_uniform(salt: float, identity: int) -> float:
     """A number in [0, 1) that depends on `identity` and on a `salt` in [0, 1) alone: for sticky random assignment."""
-    return unit(word(mix(np.uint64(salt * 9007199254740992.0)), identity, 0))  # 2**53: all bits of the salt
+    return unit(hashed_word(salt, identity))
 
 
 @jit

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bandits.machine_code import jit
-from bandits.random import GOLDEN, RandomState, mix, next_word, open_unit, unit
+from bandits.random import GOLDEN, RandomState, hashed_word, mix, next_word, open_unit, unit
 
 FloatArray = NDArray[np.float64]
 
@@ -221,3 +221,9 @@ def _second_look(a: float, b: float, at: Any, random: RandomState) -> float:
 def exponential(random: RandomState) -> float:
     """An exponential number with mean 1."""
     return -log1p(-unit(next_word(random)))
+
+
+@jit
+def hashed_exponential(salt: float, identity: int, index: int) -> float:
+    """An exponential number with mean 1 that depends on `salt` in [0, 1), `identity` and `index` alone."""
+    return -log1p(-unit(mix(hashed_word(salt, identity) + np.uint64(index))))

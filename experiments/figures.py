@@ -19,7 +19,8 @@ from bandits.plots import (
 )
 from bandits.statistics import Interval, mean_interval
 from experiments.audience import arrivals
-from experiments.run_data import IntArray, RunData
+from experiments.run_data import FloatArray, IntArray, RunData
+from policies import POLICIES, ABDesign
 
 _MOST_NAMED = 6
 _TRAFFIC_STEPS = 80
@@ -49,16 +50,15 @@ def draw_figures(data: RunData) -> dict[str, str]:
     if len(data.summary) > 1:
         ax = plot_paired_differences(extra_clicks(data), f"extra clicks over {data.config.baseline}", styles=styles)
         save("extra_clicks", ax)
-    lengths, ends = hindsight_lengths(data), planned_lengths(data)
+    lengths, longest, ends = hindsight_lengths(data), planned_lengths(data), test_ends(data)
     if lengths:
-        planned = None if ends is None else float(ends.mean())
+        planned = None if longest is None else float(longest.mean())
         interval = Interval(*(np.array(values) for values in zip(*lengths.values(), strict=True)))
         best = data.summary.nlargest(1, "reward").iloc[0]
         references = {str(best["policy"]): float(best["reward"])}
         save("test_length", plot_test_length(list(lengths), interval, planned=planned, references=references))
     for name, label in REGRETS.items() if data.has_users else [("regret", REGRETS["regret_fixed"])]:
-        horizon = data.config.simulation.horizon
-        phases = None if ends is None else {"A/B test": (0.0, float(ends.clip(max=horizon).mean()))}
+        phases = None if ends is None else {"A/B test": (0.0, float(ends.mean()))}
         ax = plot_curves(data.rounds, data.curves(name), label, styles=styles, phases=phases, world=data.world)
         save(name, ax)
     if data.num_worlds == 1:
@@ -86,16 +86,32 @@ def hindsight_lengths(data: RunData) -> dict[int, Interval]:
     return {length: mean_interval(group["reward"], group["world"]) for length, group in by_length.items()}
 
 
-def planned_lengths(data: RunData) -> IntArray | None:
-    """Visitors in the baseline's test in each world, shape (W,); None where the baseline is no A/B test."""
-    from policies import ABTest
-
+def baseline_design(data: RunData) -> ABDesign | None:
+    """The baseline, where it is an A/B test over the arms."""
     spec = data.config.policies[data.config.baseline]
-    if spec["policy"] != "ABTest":
+    kind = POLICIES.get(spec["policy"])
+    if kind is None or not issubclass(kind, ABDesign):
         return None
-    parameters = {name: value for name, value in spec.items() if name not in ("policy", "stream")}
-    test = ABTest(**parameters)
-    return np.array([test.length(int(count)) for count in arms_in_test(data)])
+    return kind(**{name: value for name, value in spec.items() if name not in ("policy", "stream")})
+
+
+def planned_lengths(data: RunData) -> IntArray | None:
+    """Most visitors of the baseline's test in each world, shape (W,); None where it is no test, or may never end."""
+    design = baseline_design(data)
+    lengths = [] if design is None else [design.length(int(count)) for count in arms_in_test(data)]
+    return np.array(lengths, dtype=np.int64) if lengths and None not in lengths else None
+
+
+def test_ends(data: RunData) -> FloatArray | None:
+    """Visitors until each replication's test was decided, to the next snapshot, shape (N,); None without a test.
+
+    Where it was not decided, the horizon.
+    """
+    if baseline_design(data) is None:
+        return None
+    testing = data.curves("record.testing")[data.config.baseline] > 0
+    ends: FloatArray = np.append(data.rounds, data.rounds[-1])[testing.sum(axis=0)].astype(np.float64)
+    return ends
 
 
 def arms_in_test(data: RunData) -> IntArray:

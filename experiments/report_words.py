@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from bandits.statistics import paired_difference, replications_needed
-from experiments.figures import arm_names, arms_in_test, hindsight_lengths, planned_lengths
+from experiments.figures import arm_names, arms_in_test, baseline_design, hindsight_lengths, planned_lengths, test_ends
 from experiments.run_data import WORLDS, FloatArray, IntArray, RunData
 from experiments.verdict import Comparison, Setting, verdict
+from policies import ABDesign, ABTest
 
 
 def run_verdict(data: RunData) -> str:
@@ -29,11 +30,12 @@ def run_verdict(data: RunData) -> str:
         needed = replications_needed(abs(best.extra), spread) if spread > 0 else None
     text = verdict(comparisons, setting, tied_with_best=_tied(data, finals, best.label), needed=needed)
     text += _in_other_worlds(data, best.label)
-    lengths = planned_lengths(data)
-    if lengths is not None and lengths.min() >= data.config.simulation.horizon:
+    if (data.replications["recommended"][data.replications["policy"] == baseline] < 0).all() and baseline_design(data):
+        lengths = planned_lengths(data)
+        takes = "" if lengths is None else f" its test takes up to {_range(lengths)} visitors, so"
         text += (
-            f" Mind that {baseline} had not finished when the run ended: its test takes {_range(lengths)} visitors, so "
-            "it shipped nothing, and this is a comparison with a plain split."
+            f" Mind that {baseline} had not finished when the run ended:{takes} it shipped nothing, and this is a "
+            "comparison with a plain split."
         )
     return text
 
@@ -85,44 +87,22 @@ def _tied(data: RunData, finals: dict[str, FloatArray], best: str) -> list[str]:
 
 def baseline_rule(data: RunData) -> str:
     """What the baseline does, in full."""
-    spec = data.config.policies[data.config.baseline]
-    if spec["policy"] != "ABTest":
+    design = baseline_design(data)
+    if design is None:
+        spec = data.config.policies[data.config.baseline]
         given = {name: value for name, value in spec.items() if name not in ("policy", "stream") and value is not None}
         parameters = ", ".join(f"{name} = {value}" for name, value in given.items())
         return f"The baseline is the policy {spec['policy']}" + (f" with {parameters}." if parameters else ".")
-    arms, horizon = arms_in_test(data), data.config.simulation.horizon
-    lengths = planned_lengths(data)
-    assert lengths is not None
-    shares = "equal shares" if spec["weights"] is None else f"shares {', '.join(f'{w:.0%}' for w in spec['weights'])}"
-    control = f"arm {spec['control']}"
+    arms, lengths = arms_in_test(data), planned_lengths(data)
+    usual = int(np.bincount(arms).argmax())
+    sentences = [design.division(usual), design.decision_rule(usual)]
     if data.num_worlds == 1 and data.table is not None:
-        control += f" (“{arm_names(data)[spec['control']]}”)"
-    sentences = [
-        f"It splits the first {_range(lengths)} visitors at random among the arms that are there at the start, in "
-        f"{shares}, and looks at no result before the last of them."
-    ]
-    if spec["minimum_effect"] is not None:
-        sentences.append(
-            f"That length was computed so that a test of two groups tells a click rate of {spec['baseline']:.2%} from "
-            f"one of {spec['baseline'] + spec['minimum_effect']:.2%} with power {spec['power']:.0%}, at the level "
-            f"{spec['alpha']:.3g} / {_range((arms - 1).clip(min=1))} that Holm's correction begins with, for "
-            f"{_range(arms)} arms{'' if len(set(arms)) == 1 else ', as many as the world has'}."
-        )
-    else:
-        sentences.append("That length was set in the config.")
-    sentences.append(
-        f"Then every arm is compared with the control, {control}, in a two-sided two-proportion z test with pooled "
-        f"variance, corrected by Holm over the arms at the familywise level {spec['alpha']:.3g}. Of the arms that are "
-        "significantly better, the one with the highest observed click rate is shipped: it gets every later visitor. "
-        "If there is none, the control is kept. Arms that arrive during or after the test take no part."
-    )
-    if lengths.min() >= horizon:
-        sentences.append(
-            f"Here the horizon of {horizon:,} visitors ends before the test does, so nothing is ever shipped."
-        )
-    else:
-        sentences.append(_shipped_words(data, control))
-    return " ".join(sentences)
+        sentences.append(f"Arm {design.control} is “{arm_names(data)[design.control]}”.")
+    if len(set(arms)) > 1:
+        sentences.append(f"This is the rule for {usual} arms; tests here have {_range(arms)} of them")
+        sentences[-1] += f" and take at most {_range(lengths)} visitors." if lengths is not None else "."
+    sentences.append("Arms that arrive during or after the test take no part.")
+    return " ".join([*sentences, _decided_words(data, design)])
 
 
 def _range(values: IntArray) -> str:
@@ -131,25 +111,31 @@ def _range(values: IntArray) -> str:
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
-def _shipped_words(data: RunData, control: str) -> str:
-    shipped = data.curves("record.shipped")[data.config.baseline][-1]
-    kept = int(np.sum(shipped == data.config.policies[data.config.baseline]["control"]))
-    unfinished = int(np.sum(shipped < 0))
-    words = f"In this run it kept {control} in {kept} of {len(shipped)} replications and shipped another arm in "
-    return words + f"{len(shipped) - kept - unfinished}" + (f"; {unfinished} did not finish." if unfinished else ".")
+def _decided_words(data: RunData, design: ABDesign) -> str:
+    """What came of the test in this run."""
+    lengths, horizon = planned_lengths(data), data.config.simulation.horizon
+    if isinstance(design, ABTest) and lengths is not None and lengths.min() >= horizon:
+        return f"Here the horizon of {horizon:,} visitors ends before the test does, so nothing is ever shipped."
+    rows = data.replications[
+        (data.replications["kind"] == data.kind) & (data.replications["policy"] == data.config.baseline)
+    ]
+    picks = rows["recommended"].to_numpy(dtype=np.int64)
+    kept, unfinished = int(np.sum(picks == design.control)), int(np.sum(picks < 0))
+    return (
+        f"In this run it decided for the control in {kept} of {len(picks)} replications and for another arm in "
+        f"{len(picks) - kept - unfinished}" + (f"; {unfinished} did not finish." if unfinished else ".")
+    )
 
 
 def phase_words(data: RunData) -> str:
     """What the shaded stretch of the curves is."""
-    lengths = planned_lengths(data)
-    if lengths is None:
+    ends = test_ends(data)
+    if ends is None:
         return ""
-    if lengths.min() >= data.config.simulation.horizon:
+    if ends.min() >= data.config.simulation.horizon:
         return f"All of it is shaded: the test of {data.config.baseline} does not end."
-    stretch = (
-        "The shaded stretch is the test" if lengths.min() == lengths.max() else "Shaded is the mean length of the test"
-    )
-    return f"{stretch} of {data.config.baseline}; afterwards it ships its decision to everybody."
+    stretch = "The shaded stretch is the test" if ends.min() == ends.max() else "Shaded is the mean length of the test"
+    return f"{stretch} of {data.config.baseline}, to the next point of the curves."
 
 
 def hindsight_words(data: RunData) -> str:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from policies.ab_test import ABTest
+from policies.ab import ABDesign, ABTest, AlwaysValidABTest, BayesianABTest, GroupSequentialABTest, RampUpABTest
 from policies.epsilon_greedy import EpsilonGreedy
 from policies.exp3 import Exp3
 from policies.fixed_split import FixedSplit
@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 POLICIES = PolicyRegistry(
     {
         "FixedSplit": "policies.fixed_split:FixedSplit",
-        "ABTest": "policies.ab_test:ABTest",
+        "ABTest": "policies.ab:ABTest",
+        "GroupSequentialABTest": "policies.ab:GroupSequentialABTest",
+        "AlwaysValidABTest": "policies.ab:AlwaysValidABTest",
+        "BayesianABTest": "policies.ab:BayesianABTest",
+        "RampUpABTest": "policies.ab:RampUpABTest",
         "EpsilonGreedy": "policies.epsilon_greedy:EpsilonGreedy",
         "UCB1": "policies.ucb:UCB1",
         "BetaThompson": "policies.thompson:BetaThompson",
@@ -34,15 +38,20 @@ POLICIES = PolicyRegistry(
 __all__ = [
     "POLICIES",
     "UCB1",
+    "ABDesign",
     "ABTest",
+    "AlwaysValidABTest",
+    "BayesianABTest",
     "BetaThompson",
     "EpsilonGreedy",
     "Exp3",
     "FixedSplit",
+    "GroupSequentialABTest",
     "LinUCB",
     "LinearThompson",
     "NeuralGreedy",
     "PolicySplit",
+    "RampUpABTest",
 ]
 
 

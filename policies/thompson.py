@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from bandits.best_of_betas import chance_of_best, scratch_size
 from bandits.choice import argmax
-from bandits.core import Problem
+from bandits.core import FloatArray, Problem
 from bandits.kernel import Kernel, Layout, ScalarContext, ScalarFeedback, State
 from bandits.kernel_policy import KernelPolicy
 from bandits.variates import betas
 from policies.checks import require_number
 
-# Fields: the parameters a and b of each arm's posterior; draws.
+# Fields: the parameters a and b of each arm's posterior. `work`: draws, or the scratch of the propensities.
 _A, _B = 0, 1
 
 
@@ -21,8 +22,9 @@ def _start(state: State, random: Any) -> None:
 
 
 def _select(state: State, context: ScalarContext, random: Any) -> int:
-    betas(state.arm[_A], state.arm[_B], state.work, random)
-    return argmax(state.work, context.available, random)
+    draws = state.work[: state.arm.shape[1]]
+    betas(state.arm[_A], state.arm[_B], draws, random)
+    return argmax(draws, context.available, random)
 
 
 def _update(state: State, feedback: ScalarFeedback, random: Any) -> None:
@@ -30,10 +32,14 @@ def _update(state: State, feedback: ScalarFeedback, random: Any) -> None:
     state.arm[_B, feedback.chosen] += 1.0 - feedback.reward
 
 
+def _propensities(state: State, context: ScalarContext, out: FloatArray) -> None:
+    chance_of_best(state.arm[_A], state.arm[_B], context.available, state.work, out)
+
+
 class BetaThompson(KernelPolicy):
     """Draws a click rate for each arm from its Beta posterior, and shows the arm with the highest draw.
 
-    A reward between 0 and 1 counts as that part of a click.
+    A reward between 0 and 1 counts as that part of a click. Propensities are computed by quadrature, exact to 1e-9.
 
     Args:
         clicks: Clicks that each arm is thought to have had before the first visit, above 0.
@@ -44,7 +50,7 @@ class BetaThompson(KernelPolicy):
         samples"; Chapelle and Li (2011), "An empirical evaluation of Thompson sampling", algorithm 2.
     """
 
-    kernel = Kernel(select=_select, update=_update, start=_start)
+    kernel = Kernel(select=_select, update=_update, start=_start, propensities=_propensities)
 
     def __init__(self, clicks: float = 1.0, misses: float = 1.0) -> None:
         require_number("clicks", clicks, 0.0, strict=True)
@@ -53,4 +59,4 @@ class BetaThompson(KernelPolicy):
 
     def layout(self, problem: Problem) -> Layout:
         problem.require_rewards_in_unit_interval("BetaThompson")
-        return Layout(arm=2, work=problem.num_arms, params=(self.clicks, self.misses))
+        return Layout(arm=2, work=scratch_size(problem.num_arms), params=(self.clicks, self.misses))

@@ -14,13 +14,17 @@ from policies import (
     POLICIES,
     UCB1,
     ABTest,
+    AlwaysValidABTest,
+    BayesianABTest,
     BetaThompson,
     EpsilonGreedy,
     Exp3,
     FixedSplit,
+    GroupSequentialABTest,
     LinearThompson,
     LinUCB,
     PolicySplit,
+    RampUpABTest,
 )
 
 
@@ -45,6 +49,13 @@ class FollowTheLeader(ScalarPolicy):
 MAKERS = {
     "FixedSplit": FixedSplit,
     "ABTest": partial(ABTest, visitors=200),
+    "ABTest by user": partial(ABTest, visitors=200, by="user", if_none="best"),
+    "GroupSequentialABTest": partial(GroupSequentialABTest, 200),
+    "AlwaysValidABTest": partial(AlwaysValidABTest, prior=(1, 3)),
+    "AlwaysValidABTest msprt": partial(AlwaysValidABTest, "msprt", 300, tau=0.1, burn_in=10),
+    "AlwaysValidABTest beta-mixture": partial(AlwaysValidABTest, "beta-mixture", look_every=10),
+    "BayesianABTest": partial(BayesianABTest, 0.02, look_every=50),
+    "RampUpABTest": partial(RampUpABTest, 40, (0.1, 0.5), 100, burn_in=10),
     "EpsilonGreedy": EpsilonGreedy,
     "EpsilonGreedy decaying": partial(EpsilonGreedy, epsilon=5.0, decay=1.0),
     "UCB1": partial(UCB1, width=0.5),

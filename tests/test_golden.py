@@ -21,7 +21,7 @@ USERS = SimulatedUsers(
         (BERNOULLI, UCB1(), 59.29),
         (BERNOULLI, EpsilonGreedy(), 47.6875),
         (BERNOULLI, BetaThompson(), 22.9075),
-        (BERNOULLI, ABTest(visitors=600), 53.63),
+        (BERNOULLI, ABTest(visitors=600), 67.8175),
         (USERS, LinUCB(), 48.849987669661644),
         (USERS, UCB1(0.5), 44.646492863819006),
     ],

@@ -9,8 +9,16 @@ from __future__ import annotations
 
 from math import exp, inf, log, log1p, sqrt
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bandits.machine_code import jit
-from bandits.special import gammaln
+from bandits.special import betainc, betaincinv, gammaln
+
+FloatArray = NDArray[np.float64]
+
+_NODES, _NODE_WEIGHTS = np.polynomial.legendre.leggauss(32)
+_NEGLIGIBLE = 1e-13  # probability beyond the range of integration
 
 
 @jit
@@ -115,10 +123,21 @@ def msprt_evidence(
         return 0.0
     rate_a, rate_b = successes_a / trials_a, successes_b / trials_b
     variance = rate_a * (1.0 - rate_a) / trials_a + rate_b * (1.0 - rate_b) / trials_b
-    if variance <= 0.0:
+    return normal_mixture_evidence(rate_a - rate_b, variance, tau)
+
+
+@jit
+def normal_mixture_evidence(difference: float, variance: float, tau: float) -> float:
+    """Log evidence of the normal mixture with standard deviation `tau` that an estimate differs from 0.
+
+    Args:
+        difference: The estimate.
+        variance: Its estimated variance; where that is 0 or infinite, nothing is evident.
+        tau: Standard deviation of the mixture, above 0.
+    """
+    if not 0.0 < variance < inf:
         return 0.0
     ratio = tau * tau / variance
-    difference = rate_a - rate_b
     return difference * difference * ratio / (2.0 * variance * (1.0 + ratio)) - log1p(ratio) / 2.0
 
 
@@ -148,3 +167,40 @@ def empirical_bernstein_penalty(reward: float, mean: float, bet: float) -> float
     """What one reward adds to the half width before division; `mean` is `(1/2 + sum) / (1 + count)` of those before."""
     deviation = reward - mean
     return deviation * deviation * (-log1p(-bet) - bet)
+
+
+@jit
+def expected_loss(clicks: FloatArray, visitors: FloatArray, part: FloatArray, pick: int, a: float, b: float) -> float:
+    """Expected rate lost by shipping arm `pick` instead of the best; the scalar form of `bayesian_comparison`.
+
+    The integral of `F_pick(x) (1 - prod_j F_j(x))`, with the distribution functions of the independent posteriors, by
+    Gauss-Legendre quadrature over where the pick's is not yet 1, and over where it is.
+
+    Args:
+        clicks: Of each arm, shape (K,).
+        visitors: Of each arm, shape (K,).
+        part: Above 0 for the arms that count, shape (K,).
+        pick: One of them.
+        a: Clicks that the prior adds to each arm, above 0.
+        b: Visitors without a click that it adds, above 0.
+    """
+    pick_a, pick_b = a + clicks[pick], b + visitors[pick] - clicks[pick]
+    low = betaincinv(pick_a, pick_b, _NEGLIGIBLE)
+    middle = betaincinv(pick_a, pick_b, 1.0 - _NEGLIGIBLE)
+    high = low
+    for k in range(clicks.shape[0]):
+        if k != pick and part[k] > 0.0:
+            high = max(high, betaincinv(a + clicks[k], b + visitors[k] - clicks[k], 1.0 - _NEGLIGIBLE))
+    middle = min(middle, high)
+    loss = 0.0
+    for panel in range(2):
+        left, right = (low, middle) if panel == 0 else (middle, high)
+        half = (right - left) / 2.0
+        for i in range(_NODES.shape[0] if half > 0.0 else 0):
+            x = left + half * (1.0 + _NODES[i])
+            others = 1.0
+            for k in range(clicks.shape[0]):
+                if k != pick and part[k] > 0.0:
+                    others *= betainc(a + clicks[k], b + visitors[k] - clicks[k], x)
+            loss += half * _NODE_WEIGHTS[i] * betainc(pick_a, pick_b, x) * (1.0 - others)
+    return loss

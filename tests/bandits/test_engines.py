@@ -13,7 +13,21 @@ from bandits import Policy, PropensityTable, ScalarPolicy, Trace, simulate
 from bandits.random import CLICKS, stream_key, world_uniform
 from bandits.testing import PracticeWorld
 from envs import BernoulliBandit, GaussianBandit, SimulatedUsers
-from policies import UCB1, ABTest, BetaThompson, EpsilonGreedy, Exp3, FixedSplit, LinearThompson, LinUCB, PolicySplit
+from policies import (
+    UCB1,
+    ABTest,
+    AlwaysValidABTest,
+    BayesianABTest,
+    BetaThompson,
+    EpsilonGreedy,
+    Exp3,
+    FixedSplit,
+    GroupSequentialABTest,
+    LinearThompson,
+    LinUCB,
+    PolicySplit,
+    RampUpABTest,
+)
 
 RNG = np.random.default_rng(1)
 TABLE = PropensityTable(
@@ -46,6 +60,13 @@ ENVS = {
 POLICIES = {
     "FixedSplit": FixedSplit(),
     "ABTest": ABTest(visitors=100),
+    "ABTest by user": ABTest(visitors=100, by="user"),
+    "GroupSequentialABTest": GroupSequentialABTest(100, alpha=0.5),
+    "AlwaysValidABTest": AlwaysValidABTest(prior=(1, 3), alpha=0.3),
+    "AlwaysValidABTest msprt": AlwaysValidABTest("msprt", tau=0.1, burn_in=10, alpha=0.3, by="user"),
+    "AlwaysValidABTest beta-mixture": AlwaysValidABTest("beta-mixture", look_every=5, alpha=0.5),
+    "BayesianABTest": BayesianABTest(0.02, look_every=20),
+    "RampUpABTest": RampUpABTest(30, (0.1, 0.5), 100, burn_in=5, by="user"),
     "EpsilonGreedy": EpsilonGreedy(0.2, 0.3),
     "UCB1": UCB1(),
     "BetaThompson": BetaThompson(),

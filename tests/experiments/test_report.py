@@ -1,3 +1,4 @@
+import math
 import re
 import warnings
 from pathlib import Path
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from bandits import PropensityTable
-from bandits.statistics import sample_size_two_proportions
+from bandits.statistics import sample_size_two_proportions, sample_sizes_two_proportions
 from experiments import runner
 from experiments.config import load_config
 from experiments.figures import arms_in_test, planned_lengths
@@ -55,7 +56,7 @@ def test_every_text_is_escaped(report: tuple[RunFolder, str]) -> None:
 def test_the_test_counts_the_arms_that_are_there_at_its_start(report: tuple[RunFolder, str]) -> None:
     run, html = report
     assert arms_in_test(RunData(run)).tolist() == [2]  # the third arrives in round 100
-    assert "It splits the first 40 visitors" in html
+    assert "Visits are divided among the 2 arms that are there at the start" in html
 
 
 def test_each_world_has_a_test_as_long_as_its_own_arms_need() -> None:
@@ -76,8 +77,12 @@ def test_each_world_has_a_test_as_long_as_its_own_arms_need() -> None:
         traffic = {"AB": np.zeros((1, 4))}
         data: Any = SimpleNamespace(table=table, config=config, traffic=traffic, manifest={"late_items": [["late", 9]]})
         assert arms_in_test(data).tolist() == arms
-        per_arm = {m: sample_size_two_proportions(0.1, 0.1, alpha=0.05 / (m - 1)) for m in (2, 3, 4)}
-        assert planned_lengths(data).tolist() == [m * per_arm[m] for m in arms]  # type: ignore[union-attr]
+        if weights is None:
+            lengths = [m * sample_size_two_proportions(0.1, 0.1, alpha=0.05 / (m - 1)) for m in arms]
+        else:  # the control's visitors, at three of a treatment's to four of its own, are 40 percent of all
+            sizes = [sample_sizes_two_proportions(0.1, 0.1, alpha=0.05 / (m - 1), ratio=0.75).pooled for m in arms]
+            lengths = [math.ceil(size / 0.4) for size in sizes]
+        assert planned_lengths(data).tolist() == lengths  # type: ignore[union-attr]
 
 
 def test_the_report_is_one_file(report: tuple[RunFolder, str]) -> None:
@@ -95,9 +100,9 @@ def test_the_first_paragraph_comes_first(report: tuple[RunFolder, str]) -> None:
 
 def test_the_rule_of_the_test_is_stated(report: tuple[RunFolder, str]) -> None:
     _, html = report
-    assert "It splits the first 40 visitors at random" in html
-    assert "the control, arm 0 (“An honest headline”)" in html
-    assert "If there is none, the control is kept." in html
+    assert "It looks at no result before all of its 40 visitors have been." in html
+    assert "Arm 0 is “An honest headline”." in html
+    assert "A winner gets all later visitors; without one, the control does." in html
 
 
 def test_the_late_arrival_is_followed(report: tuple[RunFolder, str]) -> None:
