@@ -14,6 +14,13 @@ def require_fraction(name: str, value: float) -> None:
         raise ValueError(f"`{name}` must lie strictly between 0 and 1. Got {value}.")
 
 
+def require_power(power: float, alpha: float) -> None:
+    """Raise a `ValueError` unless `alpha` lies in (0, 1) and `power` between it and 1."""
+    require_fraction("alpha", alpha)
+    if not alpha < power < 1:
+        raise ValueError(f"`power` must lie between `alpha` ({alpha}) and 1. Got {power}.")
+
+
 def counts_of(
     successes: ArrayLike, trials: ArrayLike, *, suffix: str = ""
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from bandits.statistics.checks import counts_of, require_fraction
+from bandits.statistics.checks import counts_of, require_fraction, require_power
 from bandits.statistics.intervals import Interval
 
 FloatArray = NDArray[np.float64]
@@ -99,7 +99,8 @@ def sample_size_two_proportions(
     >>> sample_size_two_proportions(0.10, 0.02)
     3841
     """
-    _check_design(baseline, power, alpha)
+    require_fraction("baseline", baseline)
+    require_power(power, alpha)
     if minimum_effect == 0 or not 0 < baseline + minimum_effect < 1:
         raise ValueError(
             "`minimum_effect` must not be 0, and `baseline + minimum_effect` must lie in (0, 1). "
@@ -123,7 +124,8 @@ def minimum_detectable_effect(baseline: float, n: float, *, power: float = 0.8, 
     >>> round(minimum_detectable_effect(0.10, 3841), 5)
     0.02
     """
-    _check_design(baseline, power, alpha)
+    require_fraction("baseline", baseline)
+    require_power(power, alpha)
     if not n > 0:
         raise ValueError(f"`n` must be positive. Got {n}.")
     from scipy import optimize
@@ -144,10 +146,3 @@ def _visitors(effect: float, baseline: float, power: float, alpha: float) -> flo
     null = special.ndtri(1 - alpha / 2) * math.sqrt(2 * pooled * (1 - pooled))
     alternative = special.ndtri(power) * math.sqrt(baseline * (1 - baseline) + other * (1 - other))
     return float(((null + alternative) / effect) ** 2)
-
-
-def _check_design(baseline: float, power: float, alpha: float) -> None:
-    require_fraction("baseline", baseline)
-    require_fraction("alpha", alpha)
-    if not alpha < power < 1:
-        raise ValueError(f"`power` must lie between `alpha` ({alpha}) and 1. Got {power}.")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from bandits.statistics.checks import require_fraction
+from bandits.statistics.checks import require_fraction, require_power
 
 FloatArray = NDArray[np.float64]
 Spending = Literal["obrien-fleming", "pocock"]
@@ -195,8 +195,7 @@ def drift_for_power(design: GroupSequentialDesign, power: float = 0.8) -> float:
     """
     from scipy import optimize
 
-    if not design.alpha < power < 1:
-        raise ValueError(f"`power` must lie between `alpha` ({design.alpha}) and 1. Got {power}.")
+    require_power(power, design.alpha)
     # One look alone has less power than all of them.
     enough = float(np.min((design.boundaries + max(special.ndtri(power), 0.0)) / np.sqrt(design.information)))
     if not math.isfinite(enough):

@@ -175,6 +175,12 @@ def prepare(frame: pd.DataFrame, metrics: list[int], least_growth: float) -> tup
         notes.append(f"{len(lost)} tests have no variance at any look, and are left out: {'; '.join(lost)}.")
     if single:
         notes.append(f"{len(single)} tests have a single look: no rule can stop them early: {'; '.join(single)}.")
+    unequal = [c for c in comparisons if abs(c.units[-1, 0] / c.units[-1, 1] - 1) > 0.02]
+    if unequal:
+        notes.append(
+            f"The shares that the arms were meant to get are not in the data, so no sample ratio can be checked. In "
+            f"{len(unequal)} tests the arms end with sizes that differ by more than 2 percent."
+        )
     late = [comparison.days[0] for comparison in comparisons if comparison.days[0] > 7]
     if late:
         notes.append(

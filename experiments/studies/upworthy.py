@@ -30,6 +30,7 @@ FloatArray = NDArray[np.float64]
 
 METRIC = "click rate"
 CHUNK = 50  # tests that are computed and stored together
+_VISITS_AT_ONCE = 2**20  # so that memory does not grow with the number of orders
 
 
 class HeadlineTest(NamedTuple):
@@ -154,14 +155,20 @@ def random_orders(
     (s_0, s_1), (n_0, n_1) = test.clicks, test.impressions
     kinds = np.repeat(np.array([0, 1, 2, 3], dtype=np.int8), [n_0 - s_0, s_0, n_1 - s_1, s_1])
     random = np.random.Generator(np.random.Philox(key=[seed, 1 + test.number]))
-    visits = random.permuted(np.broadcast_to(kinds, (orders, len(kinds))), axis=1)
-    treated, clicked = visits >= 2, visits % 2 == 1
-    ends = np.rint(len(kinds) * np.arange(1, looks + 1) / looks).astype(np.int64)
-    visitors = np.stack([np.cumsum(mine, axis=1)[:, ends - 1] for mine in (~treated, treated)], axis=2)
-    clicks = np.stack([np.cumsum(mine & clicked, axis=1)[:, ends - 1] for mine in (~treated, treated)], axis=2)
-    share = n_1 / (n_0 + n_1)
-    p_value = predictive_test(treated, clicked, share, prior=prior).p_value[:, ends - 1]
-    return Orders(clicks.astype(np.float64), visitors.astype(np.float64), p_value)
+    last = np.rint(len(kinds) * np.arange(1, looks + 1) / looks).astype(np.int64) - 1
+    at_once = max(1, _VISITS_AT_ONCE // len(kinds))
+    pieces = []
+    for start in range(0, orders, at_once):
+        rows = min(at_once, orders - start)
+        visits = random.permuted(np.broadcast_to(kinds, (rows, len(kinds))), axis=1)
+        treated, clicked = visits >= 2, visits % 2 == 1
+        clicks, visitors = (
+            np.stack([np.cumsum(mine & counted, axis=1)[:, last] for mine in (~treated, treated)], axis=2)
+            for counted in (clicked, np.True_)
+        )
+        p_value = predictive_test(treated, clicked, n_1 / (n_0 + n_1), prior=prior).p_value[:, last]
+        pieces.append(Orders(clicks.astype(np.float64), visitors.astype(np.float64), p_value))
+    return Orders(*(np.concatenate(columns) for columns in zip(*pieces, strict=True)))
 
 
 def _replayed(tests: list[HeadlineTest], config: UpworthyStudy) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from scipy import stats as reference
 
 from bandits.reward_models import read_click_log
-from experiments.studies import asos
+from experiments.studies import asos, upworthy
 from experiments.studies.asos import prepare, read_asos, run_asos
 from experiments.studies.replay_config import AsosStudy, UpworthyStudy, quick_replay, replay_problems
 from experiments.studies.replay_page import verdict
@@ -254,13 +254,16 @@ def test_random_orders_against_enumeration() -> None:
     assert reference.chisquare(counts, chances * 20_000).pvalue > 0.001
 
 
-def test_random_orders_are_keyed_by_seed_and_test() -> None:
+def test_random_orders_are_keyed_by_seed_and_test(monkeypatch: pytest.MonkeyPatch) -> None:
     test = HeadlineTest("t", "s", 3, (40, 50), (300, 300))
     first, again = (random_orders(test, orders=4, looks=5, seed=1) for _ in range(2))
     np.testing.assert_array_equal(first.clicks, again.clicks)
     assert (random_orders(test, orders=4, looks=5, seed=2).clicks != first.clicks).any()
     assert (random_orders(test._replace(number=4), orders=4, looks=5, seed=1).clicks != first.clicks).any()
     assert (np.diff(first.predictive_p, axis=1) <= 0).all()
+    monkeypatch.setattr(upworthy, "_VISITS_AT_ONCE", 1300)  # two orders at a time
+    for whole, pieces in zip(first, random_orders(test, orders=4, looks=5, seed=1), strict=True):
+        np.testing.assert_array_equal(whole, pieces)
 
 
 @pytest.mark.statistics
