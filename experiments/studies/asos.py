@@ -167,6 +167,7 @@ def prepare(frame: pd.DataFrame, metrics: list[int], least_growth: float) -> tup
         raise ValueError("`data.path` must hold a test with variances at one look at least. Got none.")
     single = [f"{c.experiment}/{c.variant}, metric {c.metric}" for c in comparisons if len(c.days) == 1]
     notes = [
+        "In what follows a test counts once for each of its metrics.",
         f"{no_variance:,} looks have no variance or fewer than two units in an arm, and are left out.",
         f"{close:,} looks added less than {100 * least_growth:g} percent of the final data (some none, in a few the "
         "counts even fell), and do not count as looks.",
@@ -174,7 +175,9 @@ def prepare(frame: pd.DataFrame, metrics: list[int], least_growth: float) -> tup
     if lost:
         notes.append(f"{len(lost)} tests have no variance at any look, and are left out: {'; '.join(lost)}.")
     if single:
-        notes.append(f"{len(single)} tests have a single look: no rule can stop them early: {'; '.join(single)}.")
+        notes.append(
+            f"{len(single)} tests have a single look, so that no rule can stop them early: {'; '.join(single)}."
+        )
     unequal = [c for c in comparisons if abs(c.units[-1, 0] / c.units[-1, 1] - 1) > 0.02]
     if unequal:
         notes.append(
@@ -184,8 +187,8 @@ def prepare(frame: pd.DataFrame, metrics: list[int], least_growth: float) -> tup
     late = [comparison.days[0] for comparison in comparisons if comparison.days[0] > 7]
     if late:
         notes.append(
-            f"In {len(late)} tests the first look is later than day 7 (the latest on day {max(late):g}); what a rule "
-            "would have done before is not known."
+            f"In {len(late)} tests the first usable look is later than day 7 (the latest on day {max(late):g}); what a "
+            "rule would have done before is not known."
         )
     return comparisons, notes
 

@@ -138,7 +138,7 @@ def test_what_is_set_aside_is_said(tmp_path: Path) -> None:
     assert "6 looks have no variance" in text
     assert "1 looks added less" in text
     assert "c/1, metric 1" in text
-    assert "1 tests have a single look: no rule can stop them early: d/1, metric 1." in text
+    assert "1 tests have a single look, so that no rule can stop them early: d/1, metric 1." in text
 
 
 def test_an_interrupted_replay_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
