@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +29,12 @@ class Problem:
         reward_range: Smallest and largest possible reward.
         horizon: Number of rounds `T`; None when unknown.
         outcome_names: Names of the `J` outcomes of a round.
+        num_users: Number of users `U` who may come, numbered from 0; 0 when visitors are anonymous.
+        has_prior: Whether contexts carry a prior.
+        null_arm: The arm that stands for showing nothing; None without one. It is never among the available ones, so
+            that only policies that mean it choose it, and it is never the best arm that regret is measured against.
+        segment_names: Names of groups of users whose results are worth telling apart; empty without any.
+        user_segments: Index of the segment of each user, shape (U,); empty without segments.
     """
 
     num_envs: int
@@ -38,6 +44,11 @@ class Problem:
     reward_range: tuple[float, float] = (0.0, 1.0)
     horizon: int | None = None
     outcome_names: tuple[str, ...] = ("click",)
+    num_users: int = 0
+    has_prior: bool = False
+    null_arm: int | None = None
+    segment_names: tuple[str, ...] = ()
+    user_segments: tuple[int, ...] = ()
 
     def require_rewards_in_unit_interval(self, policy: str) -> None:
         """Raise ValueError unless all rewards lie in [0, 1], naming the policy that needs it."""
@@ -93,7 +104,9 @@ class Feedback:
         chosen: Arms that were chosen, shape (B,); (B, L) where slates of `L` arms are shown.
         outcomes: What happened, shape (B, J), named by `Problem.outcome_names`.
         reward: The number to maximise, made of the outcomes by the environment, shape (B,).
-        propensity: Probability with which the policy had chosen as it did, shape (B,); None when unknown.
+        propensity: Probability with which the policy had chosen as it did, shape (B,); None when unknown. The engine
+            fills it in for whoever records the events of a simulation, and leaves it None for the policy itself: what a
+            policy learns must not depend on being recorded. A policy that needs it can remember what it did.
     """
 
     rows: IntArray
@@ -109,6 +122,12 @@ class Feedback:
         return self.context.round
 
 
+# What `simulate` calls after every round for whoever records it: with the feedback of the replications that still play
+# (B rows, propensity filled in) and the probabilities that all arms had in them, shape (B, K). Arrays may be written
+# over afterwards: keep copies.
+EventListener = Callable[[Feedback, FloatArray], None]
+
+
 class Policy(ABC):
     """A bandit policy over `N` replications at once, in NumPy or torch.
 
@@ -118,9 +137,12 @@ class Policy(ABC):
 
     Attributes:
         stream: Number of the stream of random draws. Two copies of a policy with the same number behave alike.
+        adaptive: Whether what it chooses depends on earlier outcomes. Logs say so, because statistics that assume
+            independent rounds fail on data that an adaptive policy collected.
     """
 
     stream: int = 0
+    adaptive: bool = True
 
     @abstractmethod
     def reset(self, problem: Problem, random: RandomStreams) -> None:

@@ -21,9 +21,11 @@ class ScalarPolicy(ABC):
 
     Attributes:
         stream: Number of the stream of random draws.
+        adaptive: Whether what it chooses depends on earlier outcomes; see `Policy`.
     """
 
     stream: int = 0
+    adaptive: bool = True
 
     @abstractmethod
     def reset(self, problem: Problem, random: RandomStreams) -> None:
@@ -50,7 +52,7 @@ class PerReplication(Policy):
 
     def __init__(self, policy: ScalarPolicy) -> None:
         self.policy = policy
-        self.stream = policy.stream
+        self.stream, self.adaptive = policy.stream, policy.adaptive
 
     def __repr__(self) -> str:
         return repr(self.policy)

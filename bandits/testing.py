@@ -218,6 +218,15 @@ def check_propensities(make: MakePolicy) -> None:
         assert np.all(chances[~context.available] == 0), "`propensities` of arms that are not available must be 0."
 
 
+def check_adaptive_is_said(make: MakePolicy) -> None:
+    """A policy that says it is not adaptive chooses the same whatever comes of it."""
+    if _batched(make).adaptive:
+        return
+    first, _ = _play(_batched(make), PracticeWorld(4), 60)
+    flipped, _ = _play(_batched(make), PracticeWorld(4), 60, flip_row=0)
+    assert np.array_equal(first, flipped), "`adaptive` must be True where outcomes change what is chosen."
+
+
 def check_defaults_are_immutable(make: MakePolicy) -> None:
     """No default of the constructor can be changed by one user for the next."""
     for parameter in inspect.signature(type(make())).parameters.values():
@@ -251,6 +260,7 @@ POLICY_CHECKS: tuple[Callable[[MakePolicy], None], ...] = (
     check_one_replication_one_arm,
     check_late_feedback,
     check_propensities,
+    check_adaptive_is_said,
     check_defaults_are_immutable,
     check_repr_shows_parameters,
 )

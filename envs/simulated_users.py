@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -79,6 +82,10 @@ class SimulatedUsers(KernelEnv):
         available_from: Round from which each arm is available, shape (K,) or (W, K); 0 by default. At least one arm of
             each world must be there from the start.
         visitors_per_day: Visits per day of calendar time, above 0.
+        null_arm: Item of the table that stands for showing nothing (see `Problem.null_arm`); None without one. Only for
+            tables of one world.
+        segments: Name of a segment to the users that belong to it, indices; each user to exactly one. Policies may
+            report their results by segment.
 
     Raises:
         ValueError: When a shape does not fit the table, or a value is out of range.
@@ -97,12 +104,17 @@ class SimulatedUsers(KernelEnv):
         weights: ArrayLike | None = None,
         available_from: ArrayLike | None = None,
         visitors_per_day: float = 1000.0,
+        null_arm: int | None = None,
+        segments: Mapping[str, Sequence[int]] | None = None,
     ) -> None:
         worlds, users, arms = table.p.shape
+        if null_arm is not None and not (worlds == 1 and 0 <= operator.index(null_arm) < arms):
+            raise ValueError(f"`null_arm` must be an item 0..{arms - 1} of a table of one world. Got {null_arm}.")
         if not 0 < visitors_per_day < np.inf:
             raise ValueError(f"`visitors_per_day` must be a finite number above 0. Got {visitors_per_day}.")
         self.table, self.user_features, self.arm_features, self.prior = table, user_features, arm_features, prior
         self.weights, self.available_from, self.visitors_per_day = weights, available_from, visitors_per_day
+        self.null_arm, self.segments = null_arm, segments
         user = _array("user_features", user_features, (users, -1), np.zeros((users, 0)))
         features = _array("arm_features", arm_features, (worlds, arms, -1), np.zeros((1, arms, 0)))
         chances = _array("weights", weights, (users,), np.ones(users))
@@ -113,6 +125,8 @@ class SimulatedUsers(KernelEnv):
             raise ValueError(f"`available_from` must hold whole rounds. Got {available_from!r}.")
         start = np.broadcast_to(rounds.astype(np.int64), (worlds, arms)).copy()
         start[np.arange(arms) >= table.num_items[:, np.newaxis]] = _NEVER
+        if null_arm is not None:
+            start[:, null_arm] = _NEVER
         always = start <= 0
         if not always.any(axis=1).all():
             world = int(np.flatnonzero(~always.any(axis=1))[0])
@@ -138,13 +152,36 @@ class SimulatedUsers(KernelEnv):
             days_per_round=self.days_per_round,
         )
         self.num_worlds = worlds
-        problem = Problem(num_envs, arms, user_dim=user.shape[1], arm_dim=features.shape[-1])
+        problem = Problem(
+            num_envs,
+            arms,
+            user_dim=user.shape[1],
+            arm_dim=features.shape[-1],
+            num_users=users,
+            has_prior=self.has_prior,
+            null_arm=null_arm,
+            segment_names=tuple(segments or ()),
+            user_segments=_segment_of_each(segments, users) if segments else (),
+        )
         super().__init__(num_envs, problem, same_arms=len(self.tables.arms) == 1)
 
     def table_world(self) -> TableWorld:
         """The whole world as arrays."""
         tables: TableWorld = self.tables
         return tables
+
+
+def _segment_of_each(segments: Mapping[str, Sequence[int]], users: int) -> tuple[int, ...]:
+    """Index of the segment of each user."""
+    found = np.full(users, -1)
+    for index, (name, members) in enumerate(segments.items()):
+        rows = np.asarray(members, dtype=np.int64)
+        if np.any((rows < 0) | (rows >= users)) or np.any(found[rows] >= 0):
+            raise ValueError(f"`segments` must hold users 0..{users - 1}, each once. Got others in {name!r}.")
+        found[rows] = index
+    if np.any(found < 0):
+        raise ValueError(f"`segments` must hold every user. Got none for user {int(np.argmin(found))}.")
+    return tuple(found.tolist())
 
 
 def _array(name: str, value: ArrayLike | None, shape: tuple[int, ...], default: FloatArray) -> FloatArray:

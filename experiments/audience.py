@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from experiments.config import ExperimentConfig
 from experiments.problems import did_you_mean
 
 FloatArray = NDArray[np.float64]
+NULL_ITEM, OTHERS = "(none)", "others"
 
 
 @dataclass(frozen=True)
@@ -24,12 +26,49 @@ class Audience:
         arm_features: Shape (K, E) or (W, K, E).
         weights: How often each user comes, shape (U,); None when all alike.
         late_items: Pairs of an item's id (or text) and the round that it arrives in.
+        null_item: Index of the item that stands for showing nothing; None without one.
     """
 
     user_features: FloatArray | None = None
     arm_features: FloatArray | None = None
     weights: FloatArray | None = None
     late_items: tuple[tuple[str, int], ...] = ()
+    null_item: int | None = None
+
+
+def with_null_item(table: PropensityTable, rate: float) -> PropensityTable:
+    """The table with one more item, at the end: showing nothing, to which everybody responds with `rate`."""
+    users = table.p.shape[1]
+    return replace(
+        table,
+        p=np.concatenate([table.p, np.full((1, users, 1), rate, dtype=np.float32)], axis=2),
+        item_ids=np.concatenate([table.item_ids, [[NULL_ITEM]]], axis=1),
+        item_texts=np.concatenate([table.item_texts, [["(nothing recommended)"]]], axis=1),
+        num_items=table.num_items + 1,
+    )
+
+
+def segments_of(table: PropensityTable, patterns: Mapping[str, str]) -> dict[str, list[int]] | None:
+    """Users of each segment: those whose text the segment's pattern is found in, and none before; the rest are others.
+
+    Args:
+        table: The users.
+        patterns: Name of a segment to a regular expression, in which letters may be small or capital.
+
+    Raises:
+        ValueError: When no user belongs to a segment.
+    """
+    if not patterns:
+        return None
+    members: dict[str, list[int]] = {name: [] for name in (*patterns, OTHERS)}
+    for user, text in enumerate(table.user_texts):
+        fitting = (name for name, pattern in patterns.items() if re.search(pattern, text, re.IGNORECASE))
+        members[next(fitting, OTHERS)].append(user)
+    if not members[OTHERS]:
+        del members[OTHERS]
+    if empty := [name for name, users in members.items() if not users]:
+        raise ValueError(f"`world.segments` must each fit some user. Got none for {', '.join(empty)}.")
+    return members
 
 
 def late_rounds(config: ExperimentConfig) -> tuple[tuple[str, int], ...]:

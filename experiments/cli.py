@@ -54,6 +54,9 @@ def run(
     out: Annotated[Path | None, typer.Option(help="The run folder. [default: runs/NAME]")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A small trial under the name NAME-quick.")] = False,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads that simulate. [default: all cores]")] = None,
+    log_events: Annotated[
+        bool, typer.Option("--log-events", help="Write down every round of the policies that know their propensities.")
+    ] = False,
 ) -> None:
     """Run an experiment from data to report, or go on with one that was interrupted."""
     with _plain_errors() as place:
@@ -62,7 +65,8 @@ def run(
         check_one_installation()
         from experiments.config import load_config
 
-        loaded = load_config(config, overrides or (), quick=quick)
+        logging = ["simulation.log_events=all"] if log_events else []
+        loaded = load_config(config, [*(overrides or ()), *logging], quick=quick)
         place.folder = out or Path("runs") / loaded.config.name
         from experiments.runner import run_experiment
 

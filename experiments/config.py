@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from bandits.reward_models.fit_config import FitConfig
 from experiments.policy_specs import Resolved, build_policy, resolve_policy, torch_twin
@@ -76,6 +77,19 @@ class WorldConfig(Section):
     late_items: dict[str, int | float] = Field(
         default_factory=dict, description="item id: the round it arrives in, or a share of the horizon below 1"
     )
+    kinds: list[Literal["model", "planted", "observed"]] | None = Field(
+        None, min_length=1, description="kinds of world to play in, the report's first; default: all that there are"
+    )
+    prior: Literal["model"] | None = Field(
+        None,
+        description="'model': policies see the reward model's predictions, in worlds where these are not the truth",
+    )
+    no_recommendation: float | str | None = Field(
+        None, description="click rate when nothing is shown; or the item text that stands for it in the click log"
+    )
+    segments: dict[str, str] = Field(
+        default_factory=dict, description="segment of users: pattern in their texts; the first that fits, else 'others'"
+    )
 
 
 class SimulationConfig(Section):
@@ -94,6 +108,16 @@ class SimulationConfig(Section):
     test_lengths: list[int] | None = Field(
         None, description="lengths of the A/B test to compare in hindsight; default: a few shares of the horizon"
     )
+    log_events: list[str] | Literal["all"] | None = Field(
+        None, description="policies whose every round is written down with all propensities, or 'all' that know theirs"
+    )
+
+    @field_validator("log_events", mode="before")
+    @classmethod
+    def _labels_or_all(cls, value: Any) -> Any:
+        if value is None or value == "all" or (isinstance(value, list) and all(isinstance(v, str) for v in value)):
+            return value
+        raise ValueError(f"must be all, or a list of labels of policies. Got {shown(value)}.")
 
 
 class ReportConfig(Section):
@@ -137,6 +161,7 @@ class LoadedConfig(BaseModel):
 
 
 LEARNED = ("newsroom", "click_log", "upworthy")
+KINDS = {"newsroom": ("model", "planted"), "upworthy": ("model", "observed"), "click_log": ("model",)}
 QUICK = {"horizon": 2_000, "replications": 20, "chunk": 20}
 
 
@@ -241,6 +266,10 @@ def _cross_problems(config: ExperimentConfig) -> list[Problem]:
         if label not in config.policies:
             hint = did_you_mean(label, config.policies)
             problems.append(Problem("report.traffic", f"must hold labels of policies. Got `{label}`. {hint}"))
+    for label in () if config.simulation.log_events == "all" else config.simulation.log_events or ():
+        if label not in config.policies:
+            hint = did_you_mean(label, config.policies)
+            problems.append(Problem("simulation.log_events", f"must hold labels of policies. Got `{label}`. {hint}"))
     path = getattr(config.data, "path", None)
     if isinstance(config.data, UpworthyData) and path is None:
         problems.append(Problem("data.path", "must be the archive's CSV file. Say --set data.path=FILE.csv."))
@@ -256,10 +285,42 @@ def _cross_problems(config: ExperimentConfig) -> list[Problem]:
             )
         if config.world.arrival == "log":
             problems.append(Problem("world.arrival", "'log' needs a click log as data source."))
+    problems += _world_problems(config)
     for item, arrival in config.world.late_items.items():
         if arrival <= 0 or (isinstance(arrival, float) and arrival >= 1):
             text = f"must be a round, or a share of the horizon between 0 and 1. Got {arrival}."
             problems.append(Problem(f"world.late_items.{item}", text))
+    return problems
+
+
+def _world_problems(config: ExperimentConfig) -> list[Problem]:
+    world, source = config.world, config.data.source
+    problems = []
+    there = KINDS.get(source, ())
+    kinds = tuple(world.kinds or there)
+    if wrong := [kind for kind in kinds if kind not in there]:
+        having = f"must be among {', '.join(there)}" if there else "must be left out"
+        problems.append(Problem("world.kinds", f"{having} with data source `{source}`. Got {', '.join(wrong)}."))
+    if len(set(kinds)) < len(kinds):
+        problems.append(Problem("world.kinds", f"must name each kind once. Got {', '.join(kinds)}."))
+    if world.prior and ("model" in kinds or "model" not in there):
+        hint = "In the model's own world its predictions are the truth: name the other kind in `world.kinds`."
+        problems.append(Problem("world.prior", f"must be left out here. {hint} Got {world.prior}."))
+    rate = world.no_recommendation
+    if rate is not None and source in ("upworthy", "bernoulli"):
+        problems.append(Problem("world.no_recommendation", f"needs a world of users and items. Got {rate}."))
+    elif isinstance(rate, str) and source != "click_log":
+        problems.append(Problem("world.no_recommendation", f"must be a number without a click log. Got {shown(rate)}."))
+    elif isinstance(rate, float) and not 0 <= rate <= 1:
+        problems.append(Problem("world.no_recommendation", f"must lie in [0, 1]. Got {rate}."))
+    for label, pattern in world.segments.items():
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            text = f"must be a regular expression: {error}. Got {shown(pattern)}."
+            problems.append(Problem(f"world.segments.{label}", text))
+    if world.segments and source in ("upworthy", "bernoulli"):
+        problems.append(Problem("world.segments", f"needs users with texts. Got data source `{source}`."))
     return problems
 
 

@@ -19,6 +19,7 @@ from bandits.plots import (
 )
 from bandits.statistics import Interval, mean_interval
 from experiments.audience import arrivals
+from experiments.report_lower_bound import LINE, lower_bound_line
 from experiments.run_data import FloatArray, IntArray, RunData
 from policies import POLICIES, ABDesign
 
@@ -61,6 +62,12 @@ def draw_figures(data: RunData) -> dict[str, str]:
         phases = None if ends is None else {"A/B test": (0.0, float(ends.mean()))}
         ax = plot_curves(data.rounds, data.curves(name), label, styles=styles, phases=phases, world=data.world)
         save(name, ax)
+    bound = lower_bound_line(data)
+    if bound is not None:
+        label, lines = REGRETS["regret_fixed"], {LINE: bound}
+        curves, world = data.curves("regret"), data.world
+        ax = plot_curves(data.rounds, curves, label, styles=styles, world=world, references=lines, xscale="log")
+        save("regret_log", ax)
     if data.num_worlds == 1:
         for index, label in enumerate(shown_traffic(data)):
             save(f"traffic_{index}", _draw_traffic(data, label), label)

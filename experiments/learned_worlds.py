@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,10 +12,11 @@ from bandits import reward_models as models  # by name, so that a log is read be
 from bandits.compiled.specialize import cache_folder
 from bandits.propensity_table import PropensityTable
 from experiments import provenance
-from experiments.audience import Audience, late_rounds
+from experiments.audience import Audience, late_rounds, with_null_item
 from experiments.cells import file_hash, hash_of
 from experiments.config import ClickLogData, ExperimentConfig, NewsroomData, UpworthyData
 from experiments.newsroom import Newsroom, make_newsroom
+from experiments.problems import did_you_mean
 from experiments.progress import Reporter
 from experiments.run_folder import RunFolder
 
@@ -27,10 +29,12 @@ class Source(NamedTuple):
     Attributes:
         log: The log.
         newsroom: The planted world it was sampled from; None for real logs.
+        null_rate: Click rate where nothing is shown; None where that is not simulated.
     """
 
     log: models.ClickLog
     newsroom: Newsroom | None
+    null_rate: float | None
 
 
 def prepare_learned_worlds(config: ExperimentConfig, run: RunFolder, reporter: Reporter) -> tuple[Tables, Audience]:
@@ -61,7 +65,12 @@ def prepare_learned_worlds(config: ExperimentConfig, run: RunFolder, reporter: R
     with reporter.stage("Embedding texts for the policies"):
         encoder = config.world.encoder or fit.weights
         user, arms = models.table_features(next(iter(tables.values())), weights=encoder, dim=config.world.features)
-    audience = Audience(user, arms, _weights(config, source.log, tables), _late(config, source))
+    weights, late, null_item = _weights(config, source.log, tables), _late(config, source), None
+    if source.null_rate is not None:
+        tables = {kind: with_null_item(table, source.null_rate) for kind, table in tables.items()}
+        null_item = arms.shape[1]
+        arms = np.concatenate([arms, np.zeros((len(arms), 1, arms.shape[2]))], axis=1)
+    audience = Audience(user, arms, weights, late, null_item)
     made = {"info": model.info, "scoring": scored, "encoder": encoder, "fingerprint": model.fingerprint()}
     run.write_json("model", evaluation | made)
     _store(run, key, tables, audience)
@@ -69,20 +78,31 @@ def prepare_learned_worlds(config: ExperimentConfig, run: RunFolder, reporter: R
 
 
 def _read(config: ExperimentConfig) -> Source:
-    data = config.data
+    data, nothing = config.data, config.world.no_recommendation
     if isinstance(data, NewsroomData):
         newsroom = make_newsroom(data.seed, data.users, data.headlines)
         frame = newsroom.sample_log(data.impressions, data.seed)
-        return Source(models.click_log_from_frame(frame, name="newsroom"), newsroom)
+        log = models.click_log_from_frame(frame, name="newsroom")
+        return Source(log, newsroom, None if nothing is None else float(nothing))
     assert isinstance(data, ClickLogData | UpworthyData)
     assert data.path is not None
-    return Source(models.read_click_log(data.path, format="upworthy" if data.source == "upworthy" else "auto"), None)
+    log = models.read_click_log(data.path, format="upworthy" if data.source == "upworthy" else "auto")
+    if not isinstance(nothing, str):
+        return Source(log, None, nothing)
+    empty = log.rows["item_text"] == nothing
+    if not log.rows["impressions"][empty].sum():
+        raise ValueError(
+            f"`world.no_recommendation` must be an item text with impressions in {log.name}, or a number. "
+            f"Got {nothing!r}. {did_you_mean(nothing, log.items)}"
+        )
+    rate = float(log.rows["clicks"][empty].sum() / log.rows["impressions"][empty].sum())
+    return Source(replace(log, rows=log.rows[~empty]), None, rate)
 
 
 def _tables(
     config: ExperimentConfig, source: Source, split: models.Split, model: models.RewardModel, reporter: Reporter
 ) -> Tables:
-    log, newsroom = source
+    log, newsroom, _ = source
     assert config.reward_model is not None
     scoring, cache, show = config.reward_model.scoring, cache_folder(), reporter.on_terminal
     if newsroom is not None:
@@ -98,7 +118,7 @@ def _tables(
             cache=cache,
             show_progress=show,
         )
-        return {"model": table, "true": true}
+        return {"model": table, "planted": true}
     if log.kind == "tests":
         table = models.score_tests(model, split.test, scoring=scoring, cache=cache, show_progress=show)
         return {"model": table, "observed": models.observed_tests(log, split.test)}
@@ -156,6 +176,7 @@ def _store(run: RunFolder, key: str, tables: Tables, audience: Audience) -> None
         "tables": {kind: table.content_hash for kind, table in tables.items()},
         "features": file_hash(run.features_file),
         "late_items": [list(late) for late in audience.late_items],
+        "null_item": audience.null_item,
     }
     run.write_json("prepared", content)
 
@@ -180,5 +201,6 @@ def _stored(run: RunFolder, key: str, reporter: Reporter) -> tuple[Tables, Audie
             arrays["arm_features"],
             arrays.get("weights"),
             tuple((str(item), int(start)) for item, start in prepared["late_items"]),
+            prepared["null_item"],
         )
     return tables, audience

@@ -171,7 +171,7 @@ def _resolve_nested(raw: object, path: str, folder: Path) -> tuple[Any, list[Pro
 
 
 def _holds_policies(parameter: inspect.Parameter) -> bool:
-    return "Policy" in str(parameter.annotation)
+    return any(word in str(parameter.annotation) for word in ("Policy", "ABDesign"))
 
 
 @contextmanager

@@ -11,12 +11,14 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from experiments.figures import draw_figures
+from experiments.report_adaptivity import adaptivity_caveats, branches_words
+from experiments.report_lower_bound import lower_bound_words
+from experiments.report_precision import comparison_words, precision_section
 from experiments.report_sections import agreement_section, branches_section, caveats, facts, made_with, model_section
 from experiments.report_words import baseline_rule, hindsight_words, phase_words, run_verdict, sanity_words
 from experiments.report_worlds import arms_section, late_section, sampled_worlds, users_section
 from experiments.run_data import WORLDS, RunData
 from experiments.run_folder import RunFolder, write_text
-from experiments.verdict import counted
 
 
 def write_report(run: RunFolder) -> Path:
@@ -37,8 +39,10 @@ def _content(data: RunData) -> dict[str, Any]:
         "policies": rows,
         "baseline": data.config.baseline,
         "has_users": data.has_users,
-        "family_size": len(rows) - 1,
-        "units": counted(data.num_units, data.unit),
+        "comparison_words": comparison_words(data),
+        "precision": precision_section(data),
+        "lower_bound_words": lower_bound_words(data),
+        "branches_words": branches_words(data),
         "baseline_rule": baseline_rule(data),
         "sanity_words": sanity_words(data),
         "test_length_words": hindsight_words(data),
@@ -52,7 +56,7 @@ def _content(data: RunData) -> dict[str, Any]:
         "tests": sampled_worlds(data),
         "model": model_section(data),
         "agreement": agreement_section(data),
-        "caveats": caveats(data),
+        "caveats": [*caveats(data), *adaptivity_caveats(data)],
         "made_with": made_with(data),
     }
 

@@ -19,7 +19,7 @@ IntArray = NDArray[np.int64]
 
 WORLDS = {
     "model": "the BERT world",
-    "true": "the true world",
+    "planted": "the true world",
     "observed": "the world of observed click rates",
     "given": "the world of given click rates",
 }

@@ -25,7 +25,8 @@ class RunFolder:
     """A run on disk.
 
     `config.yaml` (resolved), `manifest.json`, `tables/KIND/`, `reward_model/`, `model.json` (its metrics),
-    `costs.json` (microseconds per decision), `cells/` (what resuming needs), the tidy tables `traces.parquet`,
+    `costs.json` (microseconds per decision), `cells/` (what resuming needs), `events/` (logs of every round, where they
+    were asked for), the tidy tables `traces.parquet`,
     `traffic.parquet`, `replications.parquet` and `test_lengths.parquet`, `summary.csv`, `agreement.json`, `figures/`
     and `report.html`.
 
@@ -37,15 +38,15 @@ class RunFolder:
 
     @classmethod
     def start(cls, path: Path, config: ExperimentConfig) -> RunFolder:
-        """Create a run, or come back to one with the same config.
+        """Create a run, or come back to one with the same config; what is logged of it may change.
 
         Raises:
             FileExistsError: When the folder holds a run with another config, naming what differs, or something else.
         """
         run = cls(path)
-        resolved = config.model_dump(mode="json")
         if run._config_file.exists():
-            changed = differences(run.config().model_dump(mode="json"), resolved)
+            old, new = _without_logs(run.config()), _without_logs(config)
+            changed = differences(old.model_dump(mode="json"), new.model_dump(mode="json"))
             if changed:
                 raise FileExistsError(
                     f"{path} holds a run with another config:\n"
@@ -56,7 +57,8 @@ class RunFolder:
             raise FileExistsError(f"{path} exists and is not a run. Choose another folder with --out.")
         else:
             path.mkdir(parents=True, exist_ok=True)
-            text = yaml.safe_dump(resolved, allow_unicode=True, sort_keys=False)
+        if not run._config_file.exists() or run.config() != config:
+            text = yaml.safe_dump(config.model_dump(mode="json"), allow_unicode=True, sort_keys=False)
             write_text(run._config_file, "# The complete config of this run, with every default filled in.\n" + text)
         return run
 
@@ -180,6 +182,11 @@ def write_text(path: Path, text: str) -> None:
     draft = path.with_name(f".{path.name}.draft")
     draft.write_text(text, encoding="utf-8")
     os.replace(draft, path)
+
+
+def _without_logs(config: ExperimentConfig) -> ExperimentConfig:
+    simulation = config.simulation.model_copy(update={"log_events": None})
+    return config.model_copy(update={"simulation": simulation})
 
 
 def _labelled(frame: pd.DataFrame, labels: dict[str, Any]) -> pd.DataFrame:

@@ -16,6 +16,7 @@ from experiments import provenance
 from experiments.cells import CellState, hash_of
 from experiments.compiling import compile_missing
 from experiments.config import LoadedConfig, SimulationConfig
+from experiments.event_logs import plan_event_logs, record_events
 from experiments.plan import plan_cells
 from experiments.policy_specs import Resolved, build_policy, torch_twin, user_sources
 from experiments.progress import Reporter
@@ -55,12 +56,18 @@ def run_experiment(
     run = RunFolder.start(out or Path("runs") / config.name, config)
     began = datetime.now(UTC)
     worlds = {world.kind: world for world in prepare_worlds(config, run, reporter)}
+
+    def device(policy: Resolved) -> str | None:
+        world = next(iter(worlds.values()))
+        return _engine_and_device(world, build_policy(policy, loaded.folder), config.simulation)[1]
+
     with reporter.stage("Trying every policy"):
         world = next(iter(worlds.values()))
         require_room(world.make(size).problem(config.simulation.horizon), config.simulation.snapshots)
         specs = list(config.policies.values())
         compile_missing(specs, loaded.folder, world.make(1), threads or available_cores(), reporter)
         _time_policies(loaded, run, world)
+        event_logs = plan_event_logs(loaded, run, world, device, reporter)
 
     @cache
     def sources_of(files: frozenset[Path]) -> str:
@@ -68,10 +75,6 @@ def run_experiment(
 
     def sources(policy: Resolved) -> str:
         return sources_of(frozenset(user_sources(policy, loaded.folder)))
-
-    def device(policy: Resolved) -> str | None:
-        world = next(iter(worlds.values()))
-        return _engine_and_device(world, build_policy(policy, loaded.folder), config.simulation)[1]
 
     arrivals = [start for _, start in next(iter(worlds.values())).late_items]
     plan = plan_cells(config, {kind: world.key for kind, world in worlds.items()}, sources, arrivals, device)
@@ -88,6 +91,7 @@ def run_experiment(
             "config_hash": hash_of(config.model_dump(mode="json")),
             "sources_hash": sources({}),
             "worlds": {kind: world.key for kind, world in worlds.items()},
+            "adaptive": {label: build_policy(spec, loaded.folder).adaptive for label, spec in config.policies.items()},
             "late_items": [list(late) for late in next(iter(worlds.values())).late_items],
             "cells": [planned.cell.key for planned in plan],
             "cells_computed": computed,
@@ -98,6 +102,9 @@ def run_experiment(
     )
     with reporter.stage("Drawing and reporting"):
         write_report(run)
+    if event_logs:
+        with reporter.stage("Recording events"):
+            record_events(event_logs, plan, loaded, run, world, reporter)
     return run.path
 
 

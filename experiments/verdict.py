@@ -86,7 +86,7 @@ def verdict(
     else:
         sentences = _no_win(best, losers, setting, needed)
     if losers:
-        sentences.append(f"{_listed(losers)} earned fewer clicks than {setting.baseline} for certain.")
+        sentences.append(f"{listed(losers)} earned fewer clicks than {setting.baseline} for certain.")
     return " ".join(sentence for sentence in sentences if sentence)
 
 
@@ -96,9 +96,9 @@ def _win(best: Comparison, comparisons: Sequence[Comparison], setting: Setting, 
     return [
         f"{best.label} won: it earned {_gap(best, setting)}.",
         _scope(setting),
-        f"{_listed(also)} also beat it for certain." if also else "No other policy beat it for certain.",
-        f"Which policy is best is not certain: {_listed(tied)} cannot be told apart from {best.label}." if tied else "",
-        f"Nothing is certain about {_listed(open_ones)} against {setting.baseline}." if open_ones else "",
+        f"{listed(also)} also beat it for certain." if also else "No other policy beat it for certain.",
+        f"Which policy is best is not certain: {listed(tied)} cannot be told apart from {best.label}." if tied else "",
+        f"Nothing is certain about {listed(open_ones)} against {setting.baseline}." if open_ones else "",
     ]
 
 
@@ -147,8 +147,12 @@ def _gap(comparison: Comparison, setting: Setting) -> str:
     )
 
 
-def _listed(labels: Sequence[str]) -> str:
-    """Labels as a list in words, cut to a count where they are many."""
+def listed(labels: Sequence[str]) -> str:
+    """Labels as a list in words, cut to a count where they are many.
+
+    >>> listed(["A", "B", "C"]), listed(["A", "B", "C", "D", "E"])
+    ('A, B and C', 'A, B, C and 2 others')
+    """
     if len(labels) == 1:
         return labels[0]
     if len(labels) > _MOST_NAMED:

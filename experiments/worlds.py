@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from bandits.environment import Environment
 from bandits.propensity_table import PropensityTable
 from envs import BernoulliBandit, SimulatedUsers
-from experiments.audience import Audience, arrivals, late_rounds
+from experiments.audience import Audience, arrivals, late_rounds, segments_of, with_null_item
 from experiments.config import BernoulliData, ExperimentConfig, TableData
 from experiments.progress import Reporter
 from experiments.run_folder import RunFolder
@@ -27,7 +27,7 @@ class World:
     """A kind of world that policies play in.
 
     Attributes:
-        kind: `model` (what the reward model believes), `true` (planted), `observed` (rates of the log) or `given`.
+        kind: `model` (what the reward model believes), `planted` (the truth), `observed` (rates of the log) or `given`.
         key: Everything that determines it, as JSON values: it enters the hash of every cell.
         make: From the number of replications `N` to an environment.
         late_items: Pairs of an item's id (or text) and the round that it arrives in.
@@ -55,32 +55,46 @@ def prepare_worlds(config: ExperimentConfig, run: RunFolder, reporter: Reporter)
     if isinstance(data, BernoulliData):
         return [_bernoulli(data)]
     if isinstance(data, TableData):
-        tables, audience = {"given": PropensityTable.load(Path(data.path))}, Audience(late_items=late_rounds(config))
-        run.save_table("given", tables["given"])
+        table, audience = PropensityTable.load(Path(data.path)), Audience(late_items=late_rounds(config))
+        if isinstance(config.world.no_recommendation, float):
+            if len(table.world_ids) > 1:
+                raise ValueError("`world.no_recommendation` must be left out for a table of several worlds.")
+            table = with_null_item(table, config.world.no_recommendation)
+            audience = replace(audience, null_item=table.p.shape[2] - 1)
+        tables = {"given": table}
+        run.save_table("given", table)
     else:
         from experiments.learned_worlds import prepare_learned_worlds
 
         tables, audience = prepare_learned_worlds(config, run, reporter)
-    return [_table_world(config, kind, table, audience) for kind, table in tables.items()]
+    prior = tables["model"] if config.world.prior else None
+    return [_table_world(config, kind, tables[kind], audience, prior) for kind in config.world.kinds or tables]
 
 
-def _table_world(config: ExperimentConfig, kind: str, table: PropensityTable, audience: Audience) -> World:
-    available_from = arrivals(table, audience.late_items)
-    settings: dict[str, Any] = {
+def _table_world(
+    config: ExperimentConfig, kind: str, table: PropensityTable, audience: Audience, prior: PropensityTable | None
+) -> World:
+    arrays: dict[str, Any] = {
         "user_features": audience.user_features,
         "arm_features": audience.arm_features,
+        "prior": None if prior is None else prior.p.astype(np.float64),
         "weights": audience.weights,
-        "available_from": available_from,
+        "available_from": arrivals(table, audience.late_items),
+    }
+    plain: dict[str, Any] = {
+        "visitors_per_day": config.world.visitors_per_day,
+        "null_arm": audience.null_item,
+        "segments": segments_of(table, config.world.segments),
     }
 
     def make(num_envs: int) -> Environment:
-        return SimulatedUsers(table, num_envs=num_envs, visitors_per_day=config.world.visitors_per_day, **settings)
+        return SimulatedUsers(table, num_envs=num_envs, **arrays, **plain)
 
     key = {
         "environment": "SimulatedUsers",
         "table": table.content_hash,
-        "visitors_per_day": config.world.visitors_per_day,
-        **{name: _array_hash(value) for name, value in settings.items()},
+        **plain,
+        **{name: _array_hash(value) for name, value in arrays.items()},
     }
     return World(kind, key, make, audience.late_items)
 

@@ -2,13 +2,23 @@
 
 from typing import TYPE_CHECKING, Any
 
-from policies.ab import ABDesign, ABTest, AlwaysValidABTest, BayesianABTest, GroupSequentialABTest, RampUpABTest
+from policies.ab import (
+    ABDesign,
+    ABTest,
+    AlwaysValidABTest,
+    BayesianABTest,
+    BranchTest,
+    GroupSequentialABTest,
+    RampUpABTest,
+)
 from policies.epsilon_greedy import EpsilonGreedy
 from policies.exp3 import Exp3
 from policies.fixed_split import FixedSplit
 from policies.linear_thompson import LinearThompson
 from policies.linucb import LinUCB
-from policies.policy_split import PolicySplit
+from policies.matrix_factorization import MatrixFactorization
+from policies.no_recommendation import NoRecommendation
+from policies.prior_greedy import PriorGreedy
 from policies.registry import PolicyRegistry
 from policies.thompson import BetaThompson
 from policies.ucb import UCB1
@@ -30,7 +40,10 @@ POLICIES = PolicyRegistry(
         "Exp3": "policies.exp3:Exp3",
         "LinearThompson": "policies.linear_thompson:LinearThompson",
         "LinUCB": "policies.linucb:LinUCB",
-        "PolicySplit": "policies.policy_split:PolicySplit",
+        "MatrixFactorization": "policies.matrix_factorization:MatrixFactorization",
+        "PriorGreedy": "policies.prior_greedy:PriorGreedy",
+        "NoRecommendation": "policies.no_recommendation:NoRecommendation",
+        "BranchTest": "policies.ab:BranchTest",
         "NeuralGreedy": "policies.neural:NeuralGreedy",
     }
 )
@@ -43,14 +56,17 @@ __all__ = [
     "AlwaysValidABTest",
     "BayesianABTest",
     "BetaThompson",
+    "BranchTest",
     "EpsilonGreedy",
     "Exp3",
     "FixedSplit",
     "GroupSequentialABTest",
     "LinUCB",
     "LinearThompson",
+    "MatrixFactorization",
     "NeuralGreedy",
-    "PolicySplit",
+    "NoRecommendation",
+    "PriorGreedy",
     "RampUpABTest",
 ]
 

@@ -34,6 +34,7 @@ class FixedSplit(KernelPolicy):
     """
 
     kernel = Kernel(select=_select, update=_update, propensities=_propensities)
+    adaptive = False
 
     def __init__(self, weights: Sequence[float] | None = None) -> None:
         self.weights = None if weights is None else checked_weights(tuple(weights))

@@ -34,6 +34,7 @@ class Settings(NamedTuple):
         stream: Number of the policy's random stream.
         num_worlds: Number of worlds `W`; replication n lives in world n % W.
         days_per_round: Calendar time between two visits, in days.
+        null_arm: The arm that may be chosen although it is never available; -1 without one.
         rounds: Rounds after which a snapshot is taken, shape (C,); the last is the horizon.
         cancelled: Shape (1,); anything but 0 makes the loop give up before its next replication.
     """
@@ -42,6 +43,7 @@ class Settings(NamedTuple):
     stream: int
     num_worlds: int
     days_per_round: float
+    null_arm: int
     rounds: IntArray
     cancelled: IntArray
 
@@ -182,7 +184,7 @@ def run(
                 arm = policy_select(state, context, b.random)
                 if arm < 0 or arm >= num_arms:
                     return ARM_OUT_OF_RANGE, replication, played, arm
-                if not b.available[arm]:
+                if not b.available[arm] and arm != settings.null_arm:
                     return ARM_UNAVAILABLE, replication, played, arm
                 mean, best, fixed = world_truth(world, played, user_id, b.available, arm)
                 reward = world_respond(world, played, user_id, arm, b.outcomes)

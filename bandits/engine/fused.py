@@ -72,7 +72,8 @@ def _play(
     )
     results = empty_results(problem, len(rounds), len(names))
     cancelled = np.zeros(1, dtype=np.int64)
-    settings = Settings(seed, policy.stream, env.num_worlds, env.days_per_round, rounds, cancelled)
+    null_arm = -1 if problem.null_arm is None else problem.null_arm
+    settings = Settings(seed, policy.stream, env.num_worlds, env.days_per_round, null_arm, rounds, cancelled)
     count = min(size, max(threads * _PIECES_PER_THREAD, 1))
     edges = np.linspace(0, size, count + 1).astype(int)
 

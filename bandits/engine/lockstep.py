@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from bandits.compiled.loop import Results
-from bandits.core import BoolArray, Context, Feedback, FloatArray, IntArray, Policy, Problem
+from bandits.core import BoolArray, Context, EventListener, Feedback, FloatArray, IntArray, Policy, Problem
 from bandits.environment import Environment, context_of
 from bandits.memory import array_bytes, require_memory
 from bandits.random_streams import RandomStreams
@@ -15,8 +16,10 @@ from bandits.results import empty_results, trace_of, wrong_arm
 from bandits.trace import Trace
 
 
-def play_in_lockstep(env: Environment, policy: Policy, rounds: IntArray, seed: int, first: int) -> Trace:
-    """Play `env.num_envs` replications, one Python round trip per round."""
+def play_in_lockstep(
+    env: Environment, policy: Policy, rounds: IntArray, seed: int, first: int, events: EventListener | None = None
+) -> Trace:
+    """Play `env.num_envs` replications, one Python round trip per round, and tell every round to `events`."""
     horizon = int(rounds[-1])
     problem = env.problem(horizon)
     size = problem.num_envs
@@ -34,6 +37,7 @@ def play_in_lockstep(env: Environment, policy: Policy, rounds: IntArray, seed: i
     snapshot = 0
     for t in range(horizon):
         context = context_of(observation, problem, t)
+        chances = None if events is None else _propensities(policy, context, problem)
         chosen = _checked(policy.select(context), context, problem, policy, playing, first, t)
         observation, reward, _, _, info = env.step(chosen)
         outcomes = np.asarray(info.get("outcomes", np.asarray(reward)[:, np.newaxis]), dtype=np.float64)
@@ -53,6 +57,9 @@ def play_in_lockstep(env: Environment, policy: Policy, rounds: IntArray, seed: i
             totals[rows] += outcomes[rows]
             results.pulls[rows, chosen[rows]] += 1
             feedback = Feedback(rows, context.take(rows), chosen[rows], outcomes[rows], reward[rows])
+        if events is not None and chances is not None:
+            propensity = chances[feedback.rows, feedback.chosen]
+            events(replace(feedback, propensity=propensity), chances if rows is None else chances[rows])
         policy.update(feedback)
         stop = policy.stop()
         if stop is not None and (playing & stop).any():
@@ -105,12 +112,28 @@ def _checked(
     arms = arms.astype(np.int64)
     exists = (arms >= 0) & (arms < problem.num_arms)
     allowed = exists & context.available[np.arange(len(arms)), arms if exists.all() else np.where(exists, arms, 0)]
+    if problem.null_arm is not None:
+        allowed |= arms == problem.null_arm
     if allowed.all():
         return arms
     if not (allowed | ~playing).all():
         n = int(np.flatnonzero(~allowed & playing)[0])
         raise wrong_arm(repr(policy), int(arms[n]), problem.num_arms, first + n, round, exists=bool(exists[n]))
     return np.where(allowed, arms, np.argmax(context.available, axis=1))
+
+
+def _propensities(policy: Policy, context: Context, problem: Problem) -> FloatArray:
+    """Probability of each arm before the policy chooses, shape (N, K)."""
+    chances = policy.propensities(context)
+    if chances is None:
+        raise ValueError(f"`events` must be None for a policy that does not know its propensities. Got {policy!r}.")
+    chances = np.asarray(chances, dtype=np.float64)
+    if chances.shape != (problem.num_envs, problem.num_arms):
+        raise ValueError(
+            f"`propensities` of {policy!r} must have shape ({problem.num_envs}, {problem.num_arms}). "
+            f"Got {chances.shape}."
+        )
+    return chances
 
 
 def _require_memory(problem: Problem, snapshots: int) -> None:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from typing import Literal
 
-from bandits.core import IntArray, Policy
+from bandits.core import EventListener, IntArray, Policy
 from bandits.engine.fused import play_compiled, play_in_python
 from bandits.engine.lockstep import play_in_lockstep
 from bandits.environment import CompiledEnvironment, Environment
@@ -30,6 +30,7 @@ def simulate(
     threads: int | None = None,
     snapshots: int | Sequence[int] = 200,
     device: str | None = None,
+    events: EventListener | None = None,
 ) -> Trace:
     """Let a policy play an environment, and keep score.
 
@@ -51,13 +52,17 @@ def simulate(
         snapshots: About how many snapshots to keep, at least 2, spaced geometrically with the last at the horizon; or
             the rounds themselves, increasing up to the horizon.
         device: Where the `torch` engine plays: `cpu` or `cuda`; by default a GPU when there is one.
+        events: Whom to tell every round of every replication, with the propensities of all arms;
+            `bandits.ope.LogWriter` writes them down. The lockstep engine then plays, whatever else could; the trace of
+            a kernel policy is the same.
 
     Returns:
         The trace of `env.num_envs` replications.
 
     Raises:
         ValueError: When an argument is out of range, the engine cannot play this pair, the policy cannot play this
-            problem, or it chooses an arm that does not exist or is not available.
+            problem, does not know its propensities although there are `events`, or it chooses an arm that does not
+            exist or is not available.
     """
     for name, value, low in (
         ("horizon", horizon, 1),
@@ -73,7 +78,9 @@ def simulate(
     rounds = (
         given_rounds(snapshots, horizon) if isinstance(snapshots, Sequence) else snapshot_rounds(horizon, snapshots)
     )
-    chosen = choose_engine(env, policy, engine)
+    if events is not None and engine not in ("auto", "lockstep"):
+        raise ValueError(f"`engine` must be auto or lockstep where events are recorded. Got {engine!r}.")
+    chosen = choose_engine(env, policy, engine if events is None else "lockstep")
     if device is not None and chosen != "torch":
         raise ValueError(f"`device` must be None unless the engine is torch. Got {device!r} for engine {chosen}.")
     if chosen == "torch":
@@ -84,7 +91,7 @@ def simulate(
         if chosen == "fused":
             return play_compiled(env, policy, rounds, seed, first_replication, threads or available_cores())
     batched = PerReplication(policy) if isinstance(policy, ScalarPolicy) else policy
-    return play_in_lockstep(env, batched, rounds, seed, first_replication)
+    return play_in_lockstep(env, batched, rounds, seed, first_replication, events)
 
 
 def choose_engine(env: Environment, policy: Policy | ScalarPolicy, engine: Engine = "auto") -> Engine:

@@ -9,12 +9,14 @@ from bandits.ope.evaluate import Evaluation, PolicyValue, evaluate_policy
 from bandits.ope.intervals import ValueInterval
 from bandits.ope.log import LoggedFeedback
 from bandits.ope.log_file import log_schema, read_log, read_probabilities, write_log
+from bandits.ope.log_writer import LogWriter, join_logs
 from bandits.ope.obd import read_obd
 from bandits.ope.predictions import cross_fitted_means, cross_fitted_predictions
 from bandits.ope.targets import epsilon_greedy, target_probabilities, uniform
 
 __all__ = [
     "Evaluation",
+    "LogWriter",
     "LoggedFeedback",
     "PolicyValue",
     "Terms",
@@ -24,6 +26,7 @@ __all__ = [
     "cross_fitted_predictions",
     "epsilon_greedy",
     "evaluate_policy",
+    "join_logs",
     "log_schema",
     "read_log",
     "read_obd",

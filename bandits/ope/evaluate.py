@@ -352,6 +352,16 @@ def _stable_weights(log: LoggedFeedback, probabilities: FloatArray, weights: Flo
 
 
 def _warnings(log: LoggedFeedback, probabilities: FloatArray, weights: FloatArray, unit: str) -> Iterator[str]:
+    if log.adaptive:
+        intervals_words = (
+            "intervals are over replications, which are independent."
+            if log.num_replications > 1
+            else f"only {_ADAPTIVE} has an interval that is made for that."
+        )
+        yield (
+            "The logging policy learned from these rounds, so they are not independent: observed rates of single arms "
+            f"are biased downwards, tests for independent visitors do not apply, and {intervals_words}"
+        )
     summary = estimators.weight_summary(weights)
     z = float(summary.mean_weight_z)
     if abs(z) > _FAR:

@@ -8,14 +8,15 @@
 | `reward` | float64 | |
 | `propensity` | float64 | probability of the chosen arm at the time of choosing |
 | `propensity_0` .. `propensity_{K-1}` | float64 | probability of every arm; all or none |
-| `available_0` .. `available_{K-1}` | bool | all or none: every arm was, always |
+| `available_0` .. `available_{K-1}` | bool | all or none; as if missing where every arm was, always |
 | `feature_0` .. `feature_{D-1}` | float64 | what was known of the visitor; may be missing |
 | `time` | float64 | days since the start; may be missing |
-| `user_id`, `position` | int64 | may be missing |
+| `user_id`, `position` | int64 | may be missing; a `user_id` of -1 is nobody known, as if missing where all are |
 
 Other columns are left alone. The schema's metadata has one key, `bandits.log`, with JSON: `version` (1), `num_arms`,
 `adaptive` (whether the policy learned from the log's own rounds), `arm_names` and `name`. A file without it can be read
-when `adaptive` is said by the caller. A writer that streams takes the columns and metadata from `log_schema`.
+when `adaptive` is said by the caller. `LogWriter` streams what a simulation tells; another writer that streams takes
+the columns and metadata from `log_schema`.
 """
 
 from __future__ import annotations
@@ -136,6 +137,8 @@ def read_log(path: Path | str, *, adaptive: bool | None = None) -> LoggedFeedbac
     arms = _column(table, "arm")
     num_arms = int(facts.get("num_arms") or wide or arms.max() + 1)
     optional = {name: _column(table, name) for name in _OPTIONAL if name in table.column_names}
+    if "user_id" in optional and np.all(optional["user_id"] < 0):
+        del optional["user_id"]
     replication = _column(table, "replication") if "replication" in table.column_names else None
     return LoggedFeedback(
         chosen=arms,
@@ -145,7 +148,7 @@ def read_log(path: Path | str, *, adaptive: bool | None = None) -> LoggedFeedbac
         adaptive=bool(adaptive),
         propensities=propensities,
         features=_matrix(table, "feature_"),
-        available=available,
+        available=None if available is None or available.all() else available,
         replication=None if replication is None or len(np.unique(replication)) == 1 else replication,
         arm_names=tuple(facts.get("arm_names", ())),
         name=str(facts.get("name", Path(path).stem)),

@@ -32,6 +32,7 @@ def plot_curves(
     phases: Mapping[str, tuple[float, float]] | None = None,
     styles: Mapping[str, PolicyStyle] | None = None,
     world: ArrayLike | None = None,
+    references: Mapping[str, ArrayLike] | None = None,
     xscale: Literal["linear", "log"] = "linear",
 ) -> Axes:
     """Mean of each policy over the replications, with pointwise 95 percent bands and its name at the line end.
@@ -45,6 +46,7 @@ def plot_curves(
         phases: Stretches of rounds to shade, such as `{"A/B test": (0, 20_000)}`.
         styles: Style of each policy; by default `style_of(curves)`.
         world: World of each replication, shape (N,); see `bandits.statistics.mean_interval`.
+        references: Lines that no policy played, such as a bound, by name, each of shape (C,); drawn dotted.
         xscale: Scale of the horizontal axis.
     """
     ax = axes_or_new(ax, 7.2, 4.2)
@@ -70,6 +72,9 @@ def plot_curves(
         )
         if bands and np.all(np.isfinite(low)):
             ax.fill_between(rounds, low, high, color=style.color, alpha=0.15, linewidth=0)
+    lines = {name: np.asarray(values, dtype=np.float64) for name, values in (references or {}).items()}
+    for name, line in lines.items():
+        ax.plot(rounds, line, color=MUTED_COLOR, linestyle=(0, (1, 1.5)), linewidth=1.4, label=name)
     ax.set_xscale(xscale)
     ax.set_xlim(rounds[0] if xscale == "log" else 0.0, rounds[-1])
     ax.set_ylim(*ax.get_ylim())
@@ -79,7 +84,9 @@ def plot_curves(
     set_labels(ax, "visitors", ylabel)
     for phase, (start, end) in (phases or {}).items():
         _shade(ax, phase, start, end)
-    label_right(ax, list(curves), ends, [styles[name].color for name in curves])
+    ends += [float(line[-1]) for line in lines.values()]
+    colors = [styles[name].color for name in curves] + [MUTED_COLOR] * len(lines)
+    label_right(ax, [*curves, *lines], ends, colors)
     return ax
 
 

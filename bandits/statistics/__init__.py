@@ -37,6 +37,7 @@ from bandits.statistics.confidence_sequences import (
 )
 from bandits.statistics.effect import Effect
 from bandits.statistics.intervals import Interval, mean_interval, paired_difference, replications_needed
+from bandits.statistics.lower_bound import bernoulli_divergence, lai_robbins_constant
 from bandits.statistics.means import (
     CupedArms,
     Moments,
@@ -109,6 +110,7 @@ __all__ = [
     "always_valid_p_value",
     "batched_ols",
     "bayesian_comparison",
+    "bernoulli_divergence",
     "beta_mixture_difference",
     "beta_mixture_log_e_value",
     "beta_mixture_sequence",
@@ -127,6 +129,7 @@ __all__ = [
     "inflation_factor",
     "interquartile_mean",
     "kendall_tau_b",
+    "lai_robbins_constant",
     "logged_propensity_test",
     "mean_interval",
     "minimum_detectable_difference",

@@ -54,6 +54,15 @@ def test_curves_show_means_bands_names_and_phase(curves):
     np.testing.assert_allclose([shade.x0, shade.x1], [0, 300], atol=1e-9)
 
 
+def test_reference_lines_are_named_and_drawn_as_given(curves):
+    bound = 100 * np.log(ROUNDS)
+    ax = plot_curves(ROUNDS, curves, "regret", references={"a bound": bound}, xscale="log")
+    assert len(ax.lines) == len(curves) + 1
+    np.testing.assert_array_equal(ax.lines[-1].get_ydata(), bound)
+    assert ax.get_ylim()[1] > bound[-1]
+    assert {"a bound", *NAMES} <= set(texts_of(ax))
+
+
 def test_one_replication_has_no_band():
     ax = plot_curves(ROUNDS, {"A": np.arange(4.0)[:, None]}, "regret")
     assert not ax.collections

@@ -98,7 +98,7 @@ def test_a_log_of_tests_becomes_one_world_per_held_out_test(tmp_path: Path) -> N
 def test_the_newsroom_has_a_true_world_beside_the_learned_one(tmp_path: Path) -> None:
     data = "data: {source: newsroom, users: 40, headlines: 6, impressions: 40000}"
     folder = run(tmp_path, f"name: newsroom\n{data}\n{FIT}}}{REST}")
-    assert set(folder.read("traces")["kind"]) == {"model", "true"}
+    assert set(folder.read("traces")["kind"]) == {"model", "planted"}
     assert folder.read_json("model")["scoring"]["precision"] == "float32"  # too few pairs to check bfloat16 on
     agreement = folder.read_json("agreement")
     assert agreement["num_same"] <= agreement["num_pairs"] <= 3

@@ -58,11 +58,11 @@ def test_a_damaged_table_is_refused(tmp_path: Path) -> None:
 
 def test_the_plan_has_every_policy_in_every_world_and_the_tests_of_other_lengths(tmp_path: Path) -> None:
     config = config_of(tmp_path, "simulation.test_lengths=[5, 10]", "simulation.chunk=2")
-    plan = plan_cells(config, {"model": {"a": 1}, "true": {"a": 2}}, lambda policy: "source")
+    plan = plan_cells(config, {"model": {"a": 1}, "planted": {"a": 2}}, lambda policy: "source")
     whole = [(p.label, p.kind, p.cell.first_replication, p.cell.replications) for p in plan if p.test_length is None]
     expected = [
         (label, kind, *chunk)
-        for kind in ("model", "true")
+        for kind in ("model", "planted")
         for label in ("ABTest", "UCB1")
         for chunk in ((0, 2), (2, 1))
     ]

@@ -315,3 +315,13 @@ def test_labels_order_and_units_do_not_matter(order, scale, rows):
             expected = scale * getattr(plain[name], field)
             assert getattr(found[name], field) == pytest.approx(expected, abs=1e-12, nan_ok=True), name
         assert found[name].effective_sample_size == pytest.approx(plain[name].effective_sample_size, nan_ok=True)
+
+
+def test_adaptive_logs_come_with_a_warning(make_log):
+    one, several, none = (
+        evaluate_policy(make_log(adaptive=adaptive, replications=count), np.full(3, 1 / 3)).warnings
+        for adaptive, count in ((True, 1), (True, 6), (False, 1))
+    )
+    assert any("only adaptively weighted DR has an interval that is made for that" in text for text in one)
+    assert any("intervals are over replications, which are independent" in text for text in several)
+    assert not any("learned from these rounds" in text for text in none)

@@ -24,11 +24,18 @@ def assert_same(a: LoggedFeedback, b: LoggedFeedback) -> None:
 
 def test_a_full_log_and_a_bare_one_come_back_as_they_were(make_log, tmp_path):
     n = 60
+    usual = make_log(n)
+    available = np.ones((n, 3), dtype=bool)
+    available[:, 2] = usual.chosen == 2
+    propensities = usual.propensities * available
+    propensities /= propensities.sum(axis=1, keepdims=True)
     full = make_log(
         n,
         adaptive=True,
         replications=3,
-        available=np.ones((n, 3), dtype=bool),
+        available=available,
+        propensities=propensities,
+        propensity=propensities[np.arange(n), usual.chosen],
         position=np.arange(n) % 3,
         user_id=np.arange(n) % 7 - 1,
         time=np.linspace(0, 1, n),
@@ -39,6 +46,15 @@ def test_a_full_log_and_a_bare_one_come_back_as_they_were(make_log, tmp_path):
     for log in (full, bare):
         write_log(log, tmp_path / "log.parquet")
         assert_same(read_log(tmp_path / "log.parquet"), log)
+
+
+def test_columns_that_say_nothing_are_as_if_missing(make_log, tmp_path):
+    log = make_log(12, available=np.ones((12, 3), dtype=bool), user_id=np.full(12, -1))
+    write_log(log, tmp_path / "log.parquet")
+    found = read_log(tmp_path / "log.parquet")
+    assert found.available is None
+    assert found.user_id is None
+    assert_same(found, make_log(12))
 
 
 def test_rows_are_sorted_and_other_columns_follow(make_log, tmp_path):

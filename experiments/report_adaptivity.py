@@ -1,0 +1,44 @@
+"""What the report says about data that a policy collected while it learned from them."""
+
+from __future__ import annotations
+
+from experiments.run_data import RunData
+from experiments.verdict import listed
+
+
+def adaptive_policies(data: RunData) -> list[str]:
+    """Policies whose choices follow what they have seen, without those designs that test and then ship."""
+    return [label for label, adaptive in data.manifest["adaptive"].items() if adaptive and not _ships(data, label)]
+
+
+def adaptivity_caveats(data: RunData) -> list[str]:
+    """Why intervals over replications are right, and what must not be done inside a single run."""
+    labels = adaptive_policies(data)
+    if not labels:
+        return []
+    chooses = "chooses" if len(labels) == 1 else "choose"
+    return [
+        f"Within a run, {listed(labels)} {chooses} by what came of earlier visits. The intervals and tests of this "
+        f"report do not suffer from that: they are over {data.unit}s, which are independent. It is otherwise inside a "
+        "single run, or in the log of a bandit on a site. An arm that begins badly is shown less and keeps its bad "
+        "record, so observed click rates are biased downwards; a test made for a fixed number of independent visitors "
+        "(z, t, chi-square) finds differences that are not there more often than its level says, and its intervals "
+        "cover less. Use confidence sequences, or estimates weighted by the logged probabilities (bandits run "
+        "--log-events, then bandits ope)."
+    ]
+
+
+def branches_words(data: RunData) -> str:
+    """How the rates in the table of branches were made."""
+    return (
+        f"Click rates are clicks per visit, averaged over {data.unit}s, with 95 percent t intervals over {data.unit}s, "
+        "each by itself. Branches that learn do not spoil them, because the interval takes no visit for independent of "
+        "another. A test that treats a branch's visits as independent would be wrong."
+    )
+
+
+def _ships(data: RunData, label: str) -> bool:
+    """Whether a policy says which arm it ships, as designs of A/B tests do."""
+    return "record.shipped" in data.traces.columns and bool(
+        data.traces.loc[data.traces["policy"] == label, "record.shipped"].notna().any()
+    )
