@@ -131,10 +131,8 @@ def summarised(frame: pd.DataFrame, *, by: Mapping[str, object], confidence: flo
             ratio = clustered_ratio(group[above], group[below], group["cluster"], confidence=confidence)
             row |= {name: float(ratio.estimate), f"{name}_low": float(ratio.low), f"{name}_high": float(ratio.high)}
         if rule == YARDSTICK:
-            row |= {
-                f"{name}_{end}": np.nan for name in ("unproven", "worse", "clearly_worse") for end in ("low", "high")
-            }
-            row |= {f"found_{end}": np.nan for end in ("low", "high")}
+            known = ("early", "found", "unproven", "worse", "clearly_worse")
+            row |= {f"{name}_{end}": np.nan for name in known for end in ("low", "high")}
         stopped = group.loc[group["declared"] > 0, "time"]
         row["median_time"] = float(stopped.median()) if len(stopped) else np.nan
         rows.append(row)
