@@ -17,6 +17,7 @@ from experiments.config import Section
 from experiments.policy_specs import build_policy, resolve_policy
 from experiments.problems import ConfigError, Problem, did_you_mean, from_pydantic, shown
 from experiments.studies.observed import ships_for_good
+from experiments.studies.replay_config import AsosStudy, UpworthyStudy, quick_replay, replay_problems
 from experiments.studies.watched import CONTROL
 from experiments.yaml_file import apply_overrides, parse
 from policies.ab import RampUpABTest
@@ -282,4 +283,8 @@ def _quick_effects(config: EffectsStudy) -> EffectsStudy:
     return config.model_copy(update={"name": f"{config.name}-quick", "simulation": smaller})
 
 
-KINDS: dict[str, Kind] = {"effects": Kind(EffectsStudy, _effects_problems, _quick_effects)}
+KINDS: dict[str, Kind] = {
+    "effects": Kind(EffectsStudy, _effects_problems, _quick_effects),
+    "asos": Kind(AsosStudy, lambda config, folder: replay_problems(config), quick_replay),
+    "upworthy": Kind(UpworthyStudy, lambda config, folder: replay_problems(config), quick_replay),
+}
