@@ -185,6 +185,7 @@ def _record(
             part,
             adaptive=log.adaptive,
             first_replication=cell.first_replication,
+            null_arm=world.make(1).problem(cell.horizon).null_arm,
             arm_names=_arm_names(run, world),
             name=f"{loaded.config.name}: {log.label}",
             progress=lambda rows: steps.count(log.label, rows),
@@ -238,12 +239,13 @@ def _try(loaded: LoadedConfig, world: World, label: str, policy: Policy) -> tupl
     simulation = loaded.config.simulation
     size = min(simulation.chunk, simulation.replications)
     rounds = min(_TRIED_ROUNDS, simulation.horizon)
+    problem = world.make(1).problem(rounds)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "trial.parquet"
         for _ in range(2):  # the first time, hooks may have to be compiled
             began = time.perf_counter()
             try:
-                with LogWriter(file, adaptive=policy.adaptive) as events:
+                with LogWriter(file, adaptive=policy.adaptive, null_arm=problem.null_arm) as events:
                     simulate(world.make(size), policy, horizon=rounds, seed=0, events=events)
             except ValueError as error:
                 raise ValueError(f"policies.{label}: {error}") from error

@@ -160,8 +160,11 @@ def _lines(log: LoggedFeedback, words: str, found: Evaluation, confidence: float
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-    if found.warnings:
-        yield ""
+    yield ""
+    yield (
+        f"Each interval covers {100 * confidence:g}% by itself, for a log whose length was fixed beforehand. They are "
+        "not corrected for their number: name the method before looking."
+    )
     yield from (f"Warning: {warning}" for warning in found.warnings)
 
 

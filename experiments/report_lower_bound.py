@@ -25,6 +25,8 @@ def lower_bound_constant(data: RunData) -> tuple[float | None, str]:
             return None, "every replication draws click rates of its own, so that there is no one problem that it is of"
         return _of(lai_robbins_constant(given.means))
     table = data.table
+    if data.config.world.no_recommendation is not None:
+        return None, "showing nothing is one of the choices, and the bound is about arms that any policy may show"
     if data.manifest["late_items"]:
         return None, "items arrive during the run, and it is about arms that are there from the start"
     if table is None or table.p.shape[1] > 1:

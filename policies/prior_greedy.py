@@ -42,7 +42,9 @@ class PriorGreedy(KernelPolicy):
         epsilon: Probability of a uniformly random arm instead, in [0, 1].
     """
 
+    adaptive = False
     kernel = Kernel(select=_select, update=_update, propensities=_propensities)
+    adaptive = False
 
     def __init__(self, epsilon: float = 0.0) -> None:
         require_number("epsilon", epsilon, 0.0, 1.0)

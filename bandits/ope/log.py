@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,7 +91,7 @@ class LoggedFeedback:
         """Number of independent runs in the log."""
         return 1 if self.replication is None else len(np.unique(self.replication))
 
-    @property
+    @cached_property
     def round(self) -> IntArray:
         """Number of each row within its replication, from 0, shape (n,)."""
         if self.replication is None:

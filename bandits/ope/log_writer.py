@@ -32,6 +32,8 @@ class LogWriter:
         path: The file; one that exists is replaced.
         adaptive: Whether the policy learns from the rounds of the log: `policy.adaptive`.
         first_replication: Number of the first replication, as given to `simulate`.
+        null_arm: The arm that stands for showing nothing (`Problem.null_arm`). A policy may choose it although it is
+            not offered; the log calls it available where it had a chance.
         arm_names: Names of the arms, or none.
         name: Where the log comes from.
         progress: Called with the number of rows of each group when it is written.
@@ -62,13 +64,14 @@ class LogWriter:
         *,
         adaptive: bool,
         first_replication: int = 0,
+        null_arm: int | None = None,
         arm_names: Sequence[str] = (),
         name: str = "log",
         progress: Callable[[int], object] | None = None,
     ) -> None:
         self.path = Path(path)
         self._adaptive, self._first, self._arm_names, self._name = adaptive, first_replication, tuple(arm_names), name
-        self._progress = progress
+        self._null_arm, self._progress = null_arm, progress
         self._file: _LogFile | None = None
         self._columns: dict[str, NDArray[Any]] = {}
         self._schema: Any = None
@@ -149,9 +152,14 @@ class LogWriter:
         import pyarrow
 
         rows = {name: values[: self._count] for name, values in self._columns.items()}
-        require_probabilities("propensities", rows["propensity_"])
+        propensities, available = rows["propensity_"], rows["available_"]
+        require_probabilities("propensities", propensities)
         if not np.all(rows["propensity"] > 0):
             raise ValueError("`propensities` must be positive for what was chosen. Got 0.")
+        if self._null_arm is not None:
+            available[:, self._null_arm] |= propensities[:, self._null_arm] > 0
+        if np.any(propensities[~available] > 0):
+            raise ValueError("`propensities` must be 0 where an arm is not available. Got a positive one.")
         columns = [_column(rows, name) for name in self._schema.names]
         if self._file is None:
             self._file = _LogFile(self.path, self._schema)

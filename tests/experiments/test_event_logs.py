@@ -131,6 +131,27 @@ def test_users_features_and_names_are_in_the_log(load: Loader, tmp_path: Path) -
     np.testing.assert_allclose(log.time, log.round / 1000)
 
 
+def test_branches_and_showing_nothing_are_logged(load: Loader, tmp_path: Path) -> None:
+    """A test between two policies: probabilities are mixed by the shares, and nothing is an arm where it may be."""
+    p = np.array([[0.5, 0.2], [0.3, 0.6]])
+    PropensityTable.single_world(p).save(tmp_path / "table")
+    overrides = [
+        f"data={{source: table, path: {tmp_path / 'table'}}}",
+        "world.no_recommendation=0.1",
+        "policies.test={policy: BranchTest, branches: {NoRecommendation: {}, FixedSplit: {weights: [0.3, 0.7, 0]}}, "
+        "design: {policy: ABTest, visitors: 1000, weights: [0.25, 0.75]}}",
+        "policies.FixedSplit.weights=[0.5, 0.5, 0]",
+    ]
+    folder, _ = run(load(*overrides), tmp_path / "run")
+    log = read_log(folder.path / "events" / "test.parquet")
+    np.testing.assert_allclose(log.propensities, np.tile([0.75 * 0.3, 0.75 * 0.7, 0.25], (600, 1)))
+    assert log.available is None
+    assert 0.15 < np.mean(log.chosen == 2) < 0.35
+    greedy = read_log(folder.path / "events" / "EpsilonGreedy.parquet")
+    assert greedy.available is not None
+    assert not greedy.available[:, 2].any()
+
+
 @pytest.mark.faults
 def test_an_interrupted_recording_goes_on_and_gives_the_same_bytes(
     load: Loader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

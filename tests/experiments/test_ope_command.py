@@ -64,6 +64,7 @@ def test_uniform_and_warnings(folder: Path) -> None:
     assert "Policy: uniform" in page
     assert "percentile bootstrap over rounds" in line(page, "IPS")
     assert "Warning" not in page
+    assert "Each interval covers 95% by itself, for a log whose length was fixed beforehand." in page
 
 
 def test_a_policy_of_ones_own(folder: Path) -> None:

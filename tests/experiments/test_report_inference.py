@@ -61,10 +61,12 @@ def test_where_there_is_no_bound_the_report_says_why(run: tuple[RunData, str]) -
     equal = load_config("bernoulli", ["data={source: bernoulli, means: [0.3, 0.3]}"]).config
     assert "no arm is worse than another" in lower_bound_words(_with(data, config=equal))
     two_users = PropensityTable.single_world(np.array([[0.1, 0.2], [0.3, 0.1]]))
-    other = SimpleNamespace(data=None)
+    other = SimpleNamespace(data=None, world=SimpleNamespace(no_recommendation=None))
     assert "Graves and Lai 1997" in lower_bound_words(
         _with(data, config=other, table=two_users, manifest={"late_items": []})
     )
+    nothing = SimpleNamespace(data=None, world=SimpleNamespace(no_recommendation=0.1))
+    assert "showing nothing is one of the choices" in lower_bound_words(_with(data, config=nothing, table=two_users))
     assert "items arrive during the run" in lower_bound_words(
         _with(data, config=other, table=two_users, manifest={"late_items": [["b", 7]]})
     )
@@ -82,7 +84,10 @@ def test_several_worlds_have_the_mean_of_their_bounds(run: tuple[RunData, str]) 
         world_ids=("x", "y", "z"),
     )
     data: Any = SimpleNamespace(
-        config=SimpleNamespace(data=None), manifest={"late_items": []}, table=table, world=np.array([0, 1, 0, 1])
+        config=SimpleNamespace(data=None, world=SimpleNamespace(no_recommendation=None)),
+        manifest={"late_items": []},
+        table=table,
+        world=np.array([0, 1, 0, 1]),
     )
     expected = (float(lai_robbins_constant([0.2, 0.1])) + float(lai_robbins_constant([0.3, 0.1, 0.2]))) / 2
     assert lower_bound_constant(data)[0] == pytest.approx(expected, rel=1e-6)

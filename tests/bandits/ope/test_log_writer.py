@@ -240,6 +240,20 @@ def test_wrong_propensities_leave_no_file(answer, text, tmp_path):
 
 
 @pytest.mark.faults
+def test_chances_of_arms_that_are_not_there_leave_no_file(tmp_path):
+    with pytest.raises(ValueError, match="`propensities` must be 0 where an arm is not available"):
+        recorded(tmp_path / "log.parquet", users(2), Uniformly())
+    assert not list(tmp_path.iterdir())
+
+
+class Uniformly(FixedSplit):
+    """Says that it chooses among all arms, and chooses among those that are there."""
+
+    def propensities(self, context):
+        return np.full(context.available.shape, 1 / 3)
+
+
+@pytest.mark.faults
 def test_disk_errors_name_the_file_and_leave_nothing(tmp_path, monkeypatch):
     with (
         pytest.raises(OSError, match=r"The log .*nowhere/log\.parquet cannot be written: No such file"),
