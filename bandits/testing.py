@@ -26,6 +26,8 @@ MakeEnv = Callable[[int], Environment]
 class PracticeWorld:
     """A small environment in plain NumPy: users with features, indicator features of the arms, arms that come and go.
 
+    Its predictions (`Context.prior`) have the arms in the right order, and are all too near the mean.
+
     Args:
         num_envs: Number of replications `N`.
         rates: Click rate of each arm, shape (K,).
@@ -39,7 +41,15 @@ class PracticeWorld:
 
     def problem(self, horizon: int | None) -> Problem:
         """What a policy may know beforehand."""
-        return Problem(self.num_envs, len(self.rates), user_dim=3, arm_dim=len(self.rates), horizon=horizon)
+        return Problem(
+            self.num_envs,
+            len(self.rates),
+            user_dim=3,
+            arm_dim=len(self.rates),
+            horizon=horizon,
+            num_users=5,
+            has_prior=True,
+        )
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin anew."""
@@ -68,6 +78,7 @@ class PracticeWorld:
             "user": self._generator.normal(size=(size, 3)),
             "arms": np.broadcast_to(np.eye(arms), (size, arms, arms)),
             "available": self._available,
+            "prior": np.broadcast_to((self.rates + self.rates.mean()) / 2, (size, arms)),
         }
 
 

@@ -18,7 +18,7 @@ from benchmarks.measure import Settings, Times, race, say, settings_of
 from benchmarks.report import Target, at_least, at_most, conditions, table, targets_table
 from benchmarks.worlds import Audience, bernoulli, click_rates
 from envs import KernelEnv
-from policies import UCB1, ABTest, BetaThompson, EpsilonGreedy, Exp3, FixedSplit, LinearThompson, LinUCB, PolicySplit
+from policies import UCB1, ABTest, BetaThompson, BranchTest, EpsilonGreedy, Exp3, FixedSplit, LinearThompson, LinUCB
 
 _CORES = available_cores()
 _REPLICATIONS = max(8, 4 * _CORES)
@@ -106,7 +106,7 @@ def _bandit_cases() -> list[Case]:
         *cases,
         plain("UCB1 as a user's kernel", policy=_module_from(_USER_KERNELS).UsersUCB1()),
         plain("ABTest", policy=ABTest(visitors=1000)),
-        plain("PolicySplit of two UCB1", policy=PolicySplit({"a": UCB1(), "b": UCB1(0.5)}, by="visit")),
+        plain("BranchTest of two UCB1", policy=BranchTest({"a": UCB1(), "b": UCB1(0.5)}, ABTest(10**9))),
     ]
 
 

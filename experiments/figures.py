@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from bandits.plots import (
     plot_curves,
+    plot_estimates,
     plot_paired_differences,
     plot_reliability,
     plot_test_length,
@@ -19,6 +20,7 @@ from bandits.plots import (
 )
 from bandits.statistics import Interval, mean_interval
 from experiments.audience import arrivals
+from experiments.report_branches import biases
 from experiments.report_lower_bound import LINE, lower_bound_line
 from experiments.run_data import FloatArray, IntArray, RunData
 from policies import POLICIES, ABDesign
@@ -71,6 +73,9 @@ def draw_figures(data: RunData) -> dict[str, str]:
     if data.num_worlds == 1:
         for index, label in enumerate(shown_traffic(data)):
             save(f"traffic_{index}", _draw_traffic(data, label), label)
+    if found := biases(data):
+        xlabel = "bias of the effect over the control, in percentage points"
+        save("branch_bias", plot_estimates(found, xlabel, styles=styles))
     if data.model:
         save("reliability", plot_reliability(data.model["reliability"]))
     return drawn

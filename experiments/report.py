@@ -11,10 +11,11 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from experiments.figures import draw_figures
-from experiments.report_adaptivity import adaptivity_caveats, branches_words
+from experiments.report_adaptivity import adaptivity_caveats
+from experiments.report_branches import branch_tests
 from experiments.report_lower_bound import lower_bound_words
 from experiments.report_precision import comparison_words, precision_section
-from experiments.report_sections import agreement_section, branches_section, caveats, facts, made_with, model_section
+from experiments.report_sections import agreement_section, caveats, facts, made_with, model_section
 from experiments.report_words import baseline_rule, hindsight_words, phase_words, run_verdict, sanity_words
 from experiments.report_worlds import arms_section, late_section, sampled_worlds, users_section
 from experiments.run_data import WORLDS, RunData
@@ -42,14 +43,14 @@ def _content(data: RunData) -> dict[str, Any]:
         "comparison_words": comparison_words(data),
         "precision": precision_section(data),
         "lower_bound_words": lower_bound_words(data),
-        "branches_words": branches_words(data),
         "baseline_rule": baseline_rule(data),
         "sanity_words": sanity_words(data),
         "test_length_words": hindsight_words(data),
         "phase_words": phase_words(data),
         "world": WORLDS[data.kind],
         "other_world": WORLDS[data.kinds[1]] if len(data.kinds) > 1 else None,
-        "branches": branches_section(data),
+        "branch_tests": branch_tests(data),
+        "unit": data.unit,
         "arms": arms_section(data),
         "late_items": late_section(data),
         "users": users_section(data),
@@ -78,7 +79,7 @@ def _template() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals |= {"interval": interval, "signed": signed, "percent": percent}
+    environment.globals |= {"interval": interval, "signed": signed, "percent": percent, "points": points}
     environment.filters |= {
         "number": number,
         "signed": signed,
@@ -130,6 +131,15 @@ def percent(value: float) -> str:
     if math.isnan(value):
         return "none"
     return f"{100 * value:.2f} %" if value < 0.1 else f"{100 * value:.1f} %"
+
+
+def points(value: float) -> str:
+    """A difference of two shares in percentage points.
+
+    >>> points(0.0123), points(-0.0004)
+    ('+1.23', '-0.04')
+    """
+    return "none" if math.isnan(value) else f"{100 * value:+.2f}"
 
 
 def p_value(value: float) -> str:

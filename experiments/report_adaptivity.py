@@ -33,15 +33,6 @@ def adaptivity_caveats(data: RunData) -> list[str]:
     ]
 
 
-def branches_words(data: RunData) -> str:
-    """How the rates in the table of branches were made."""
-    return (
-        f"Click rates are clicks per visit, averaged over {data.unit}s, with 95 percent t intervals over {data.unit}s, "
-        "each by itself. Branches that learn do not spoil them, because the interval takes no visit for independent of "
-        "another. A test that treats a branch's visits as independent would be wrong."
-    )
-
-
 def _ships(data: RunData, label: str) -> bool:
     """Whether a policy says which arm it ships, as designs of A/B tests do."""
     return "record.shipped" in data.traces.columns and bool(

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from bandits.statistics import mean_interval
 from experiments.run_data import WORLDS, RunData
 from experiments.verdict import counted
 
@@ -94,24 +91,6 @@ def agreement_section(data: RunData) -> dict[str, Any] | None:
     sides = [data.summaries[data.summaries["kind"] == kind].to_dict("records") for kind in data.kinds]
     rows = [{"policy": rows[0]["policy"], "sides": rows} for rows in zip(*sides, strict=True)]
     return {"words": words, "rows": rows}
-
-
-def branches_section(data: RunData) -> list[dict[str, Any]]:
-    """One row per branch of each policy that splits its visitors over several: visits, clicks, click rate."""
-    rows = []
-    for column in data.traces.columns:
-        name = column.removeprefix("record.visits[").removesuffix("]")
-        if not column.startswith("record.visits["):
-            continue
-        visits, clicks = data.curves(column), data.curves(f"record.reward[{name}]")
-        for label in visits:
-            seen, clicked = visits[label][-1], clicks[label][-1]
-            if np.isnan(seen).all():
-                continue
-            rate = mean_interval(clicked / np.maximum(seen, 1), data.world)
-            numbers = {"visits": seen.mean(), "clicks": clicked.mean(), "rate": float(rate.estimate)}
-            rows.append({"policy": label, "branch": name, "low": float(rate.low), "high": float(rate.high)} | numbers)
-    return sorted(rows, key=lambda row: str(row["policy"]))
 
 
 def caveats(data: RunData) -> list[str]:

@@ -6,6 +6,7 @@ import numpy as np
 
 from bandits.statistics import paired_difference, replications_needed
 from experiments.figures import arm_names, arms_in_test, baseline_design, hindsight_lengths, planned_lengths, test_ends
+from experiments.report_branches import branch_test_rule
 from experiments.run_data import WORLDS, FloatArray, IntArray, RunData
 from experiments.verdict import Comparison, Setting, verdict
 from policies import ABDesign, ABTest
@@ -90,6 +91,8 @@ def baseline_rule(data: RunData) -> str:
     design = baseline_design(data)
     if design is None:
         spec = data.config.policies[data.config.baseline]
+        if spec["policy"] == "BranchTest":
+            return branch_test_rule(spec)
         given = {name: value for name, value in spec.items() if name not in ("policy", "stream") and value is not None}
         parameters = ", ".join(f"{name} = {value}" for name, value in given.items())
         return f"The baseline is the policy {spec['policy']}" + (f" with {parameters}." if parameters else ".")

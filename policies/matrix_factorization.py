@@ -21,12 +21,19 @@ _USERS = 1
 
 
 @jit
+def _place(state: State, user_id: int) -> int:
+    """Where a user's bias and factors begin; -1 for somebody whom nothing is kept of."""
+    at = _USERS + user_id * (1 + int(state.params[_RANK]))
+    return int(at) if user_id >= 0 and at < state.shared.shape[0] else -1
+
+
+@jit
 def _score(state: State, user_id: int, k: int) -> float:
     """Logit of the predicted click rate."""
     rank = int(state.params[_RANK])
     score = state.shared[0] + state.arm[0, k]
-    if user_id >= 0:
-        at = _USERS + user_id * (1 + rank)
+    at = _place(state, user_id)
+    if at >= 0:
         score += state.shared[at]
         for r in range(1, rank + 1):
             score += state.shared[at + r] * state.arm[r, k]
@@ -62,9 +69,9 @@ def _update(state: State, feedback: ScalarFeedback, random: Any) -> None:
     error = feedback.reward - 1.0 / (1.0 + exp(-_score(state, user_id, k)))
     state.shared[0] += rate * error
     state.arm[0, k] += rate * (error - shrink * state.arm[0, k])
-    if user_id < 0:
+    at = _place(state, user_id)
+    if at < 0:
         return
-    at = _USERS + user_id * (1 + rank)
     state.shared[at] += rate * (error - shrink * state.shared[at])
     for r in range(1, rank + 1):
         mine, theirs = state.shared[at + r], state.arm[r, k]

@@ -28,6 +28,7 @@ class NoRecommendation(KernelPolicy):
     The environment must have an arm for that (`Problem.null_arm`; in a config, `world.no_recommendation`).
     """
 
+    adaptive = False
     kernel = Kernel(select=_select, update=_update, propensities=_propensities)
     adaptive = False
 

@@ -42,6 +42,7 @@ class PriorGreedy(KernelPolicy):
         epsilon: Probability of a uniformly random arm instead, in [0, 1].
     """
 
+    adaptive = False
     kernel = Kernel(select=_select, update=_update, propensities=_propensities)
     adaptive = False
 

@@ -17,13 +17,16 @@ from policies import (
     AlwaysValidABTest,
     BayesianABTest,
     BetaThompson,
+    BranchTest,
     EpsilonGreedy,
     Exp3,
     FixedSplit,
     GroupSequentialABTest,
     LinearThompson,
     LinUCB,
-    PolicySplit,
+    MatrixFactorization,
+    NoRecommendation,
+    PriorGreedy,
     RampUpABTest,
 )
 
@@ -65,8 +68,12 @@ MAKERS = {
     "LinearThompson product": partial(LinearThompson, features="product", user_components=2, arm_components=4),
     "LinUCB": LinUCB,
     "LinUCB product": partial(LinUCB, features="product", user_components=2, arm_components=4),
-    "PolicySplit": partial(PolicySplit, {"ucb": UCB1(0.5), "thompson": BetaThompson()}),
-    "PolicySplit by visit": partial(PolicySplit, {"greedy": EpsilonGreedy(), "linear": LinUCB()}, by="visit"),
+    "BranchTest": partial(BranchTest, {"ucb": UCB1(0.5), "thompson": BetaThompson()}, ABTest(100, by="user")),
+    "BranchTest pooled": partial(
+        BranchTest, {"greedy": EpsilonGreedy(), "linear": LinUCB()}, GroupSequentialABTest(100), learn="pooled"
+    ),
+    "MatrixFactorization": MatrixFactorization,
+    "PriorGreedy": partial(PriorGreedy, 0.1),
     "scalar": FollowTheLeader,
     "NeuralGreedy": lambda: policies.NeuralGreedy(replay=100),
     "TorchLinearThompson": lambda: importlib.import_module("policies.neural").TorchLinearThompson(),
@@ -101,7 +108,9 @@ WORLDS = {
 
 @pytest.mark.model
 def test_every_bundled_policy_is_checked():
-    assert {type(make()) for make in MAKERS.values()} >= set(POLICIES.values())
+    """All but NoRecommendation, which needs an arm for showing nothing: tests/policies/ab/test_branches.py."""
+    checked = {type(make()) for make in MAKERS.values()} | {NoRecommendation}
+    assert checked >= set(POLICIES.values())
 
 
 @pytest.mark.parametrize("check", POLICY_CHECKS, ids=lambda check: check.__name__)

@@ -17,6 +17,8 @@ from scipy import special
 
 from bandits.core import FloatArray, IntArray
 from bandits.ope.estimators import Terms
+from bandits.statistics.adaptive import weighted_mean
+from bandits.statistics.checks import require_fraction
 
 
 class ValueInterval(NamedTuple):
@@ -45,7 +47,8 @@ def normal_interval(terms: Terms, *, confidence: float = 0.95) -> ValueInterval:
         terms: What an estimator made of the rounds, shape (..., n).
         confidence: Coverage, in (0, 1).
     """
-    z = float(special.ndtri(0.5 + _fraction("confidence", confidence) / 2))
+    require_fraction("confidence", confidence)
+    z = float(special.ndtri(0.5 + confidence / 2))
     return _interval(terms.estimate, terms.standard_error, z)
 
 
@@ -66,7 +69,7 @@ def cluster_interval(terms: Terms, unit: ArrayLike, *, confidence: float = 0.95)
     if index.shape != (n,):
         raise ValueError(f"`unit` must have shape ({n},) to match the rounds. Got {index.shape}.")
     num_units = int(index.max()) + 1
-    _fraction("confidence", confidence)
+    require_fraction("confidence", confidence)
     if num_units < 2:
         missing = np.full_like(estimate, np.nan)
         return ValueInterval(estimate, missing, missing, missing)
@@ -99,7 +102,8 @@ def bootstrap_interval(
         raise ValueError(f"`terms` must be those of one data set. Got shape {terms.base.shape}.")
     if num_resamples < 2:
         raise ValueError(f"`num_resamples` must be at least 2. Got {num_resamples}.")
-    tail = (1 - _fraction("confidence", confidence)) / 2
+    require_fraction("confidence", confidence)
+    tail = (1 - confidence) / 2
     n = len(terms.base)
     index = np.arange(n) if unit is None else np.unique(np.asarray(unit), return_inverse=True)[1]
     columns = np.stack([*terms, np.ones(n)])
@@ -142,11 +146,10 @@ def adaptive_interval(scores: ArrayLike, weights: ArrayLike, *, confidence: floa
     scores, weights = np.broadcast_arrays(np.asarray(scores, np.float64), np.asarray(weights, np.float64))
     if not np.all(np.isfinite(weights) & (weights >= 0)) or not np.all(weights.sum(axis=-1) > 0):
         raise ValueError("`weights` must be finite, at least 0, and not all 0. Got others.")
-    z = float(special.ndtri(0.5 + _fraction("confidence", confidence) / 2))
-    total = weights.sum(axis=-1)
-    estimate = np.asarray((weights * scores).sum(axis=-1) / total)
-    error = np.sqrt((weights**2 * (scores - estimate[..., None]) ** 2).sum(axis=-1)) / total
-    return _interval(estimate, error, z)
+    require_fraction("confidence", confidence)
+    estimate, influence = weighted_mean(scores, weights)
+    error = np.sqrt((influence**2).sum(axis=-1))
+    return _interval(estimate, error, float(special.ndtri(0.5 + confidence / 2)))
 
 
 def stabilizing_weights(probabilities: ArrayLike, propensities: ArrayLike) -> FloatArray:
@@ -216,9 +219,3 @@ def _unit_sums(values: FloatArray, index: IntArray) -> FloatArray:
     starts = np.unique(index[order], return_index=True)[1]
     sums: FloatArray = np.add.reduceat(values[..., order], starts, axis=-1)
     return sums
-
-
-def _fraction(name: str, value: float) -> float:
-    if not 0 < value < 1:
-        raise ValueError(f"`{name}` must lie strictly between 0 and 1. Got {value}.")
-    return value

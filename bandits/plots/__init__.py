@@ -4,7 +4,7 @@ Nothing here touches pyplot or the global style; `save_figure` writes a figure a
 """
 
 from bandits.plots.calibration import plot_reliability
-from bandits.plots.comparison import plot_paired_differences
+from bandits.plots.comparison import plot_estimates, plot_paired_differences
 from bandits.plots.curves import plot_curves, plot_test_length
 from bandits.plots.figures import save_figure
 from bandits.plots.fonts import fonts_for
@@ -15,6 +15,7 @@ __all__ = [
     "PolicyStyle",
     "fonts_for",
     "plot_curves",
+    "plot_estimates",
     "plot_paired_differences",
     "plot_reliability",
     "plot_test_length",

@@ -20,6 +20,7 @@ from bandits.statistics.aggregate import (
     stratified_bootstrap,
 )
 from bandits.statistics.bayes import BayesianComparison, bayesian_comparison
+from bandits.statistics.clusters import clustered_proportion, clustered_ratio
 from bandits.statistics.comparison import PairedComparison, paired_comparison
 from bandits.statistics.confidence_sequences import (
     ConfidenceSequence,
@@ -115,6 +116,8 @@ __all__ = [
     "beta_mixture_sequence",
     "beta_mixture_test",
     "betting_log_capital",
+    "clustered_proportion",
+    "clustered_ratio",
     "cuped",
     "drift_for_power",
     "empirical_bernstein_sequence",

@@ -107,8 +107,8 @@ def aipw_values(
         (2021).
     """
     scores, h, pulled = _scores(chosen, rewards, propensities, weights, floor_decay, predictions)
-    estimate, influence = _weighted_mean(scores, h)
-    error = np.sqrt(np.sum(influence**2, axis=-2))
+    estimate, influence = weighted_mean(scores, h)
+    error = np.sqrt(np.sum(influence**2, axis=-1))
     return _interval(np.where(pulled, estimate, np.nan), np.where(pulled, error, np.nan), weights, "value", confidence)
 
 
@@ -143,9 +143,9 @@ def aipw_contrast(
         scores vary.
     """
     scores, h, pulled = _scores(chosen, rewards, propensities, weights, floor_decay, predictions)
-    first, second = _pair(arms, scores.shape[-1])
-    estimate, influence = _weighted_mean(scores, h)
-    error = np.sqrt(np.sum((influence[..., first] - influence[..., second]) ** 2, axis=-1))
+    first, second = _pair(arms, scores.shape[-2])
+    estimate, influence = weighted_mean(scores, h)
+    error = np.sqrt(np.sum((influence[..., first, :] - influence[..., second, :]) ** 2, axis=-1))
     both = pulled[..., first] & pulled[..., second]
     difference = np.where(both, estimate[..., first] - estimate[..., second], np.nan)
     return _interval(difference, np.where(both, error, np.nan), weights, f"arm {first} - arm {second}", confidence)
@@ -257,6 +257,26 @@ def two_point_weights(propensities: ArrayLike, *, floor_decay: float = 0.0) -> F
     return np.asarray(np.sqrt(left * share * e))
 
 
+def weighted_mean(scores: ArrayLike, weights: ArrayLike) -> tuple[FloatArray, FloatArray]:
+    """`Q = sum(h s) / sum(h)` over rounds, and each round's share `h (s - Q) / sum(h)` in its error.
+
+    Where the scores have the mean in question given the past, and each weight is known before its round, the standard
+    error is the root of the sum of the squared shares, and that of a difference of two Q the root of the sum of the
+    squared differences of theirs.
+
+    Args:
+        scores: Shape (..., T).
+        weights: h, not all 0, same shape.
+
+    Returns:
+        Shapes (...) and (..., T).
+    """
+    s, h = np.asarray(scores, dtype=np.float64), np.asarray(weights, dtype=np.float64)
+    total = h.sum(axis=-1)
+    estimate = np.asarray((h * s).sum(axis=-1) / total)
+    return estimate, h * (s - estimate[..., None]) / total[..., None]
+
+
 def _scores(
     chosen: ArrayLike,
     rewards: ArrayLike,
@@ -265,7 +285,7 @@ def _scores(
     floor_decay: float,
     predictions: ArrayLike | None,
 ) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
-    """AIPW scores (..., T, K), their weights (..., T, K), and which arms were ever chosen (..., K)."""
+    """AIPW scores (..., K, T), their weights (..., K, T), and which arms were ever chosen (..., K)."""
     actions, values = _log(chosen, rewards)
     e = np.asarray(propensities, dtype=np.float64)
     if e.ndim != actions.ndim + 1 or e.shape[:-1] != actions.shape:
@@ -298,14 +318,7 @@ def _scores(
         h = two_point_weights(e, floor_decay=floor_decay)
     else:
         raise ValueError(f"`weights` must be one of {', '.join(get_args(Weights))}. Got {weights!r}.")
-    return scores, h, mine.any(axis=-2)
-
-
-def _weighted_mean(scores: FloatArray, h: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Weighted means over rounds (..., K), and each round's share in their errors (..., T, K)."""
-    total = h.sum(axis=-2)
-    estimate = (h * scores).sum(axis=-2) / total
-    return estimate, h * (scores - estimate[..., None, :]) / total[..., None, :]
+    return np.swapaxes(scores, -1, -2), np.swapaxes(h, -1, -2), mine.any(axis=-2)
 
 
 def _interval(

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
+from bandits.statistics.checks import counts_of, require_prior
 from bandits.statistics.intervals import FloatArray
 
 # Where the panels of the quadrature end: quantiles of every arm, and the same from above, so that the densities are
@@ -62,13 +63,10 @@ def bayesian_comparison(
     >>> bayesian_comparison([10, 15], [100, 100]).chance_to_win.round(4)
     array([0.1467, 0.8533])
     """
-    won, total = np.broadcast_arrays(np.asarray(successes, dtype=np.float64), np.asarray(trials, dtype=np.float64))
+    won, total = counts_of(successes, trials)
     if won.ndim == 0 or won.shape[-1] < 2:
         raise ValueError(f"`successes` must have at least two arms in its last axis. Got shape {won.shape}.")
-    if not np.all((won >= 0) & (won <= total) & np.isfinite(total)):
-        raise ValueError(f"`successes` must lie between 0 and `trials`. Got {successes!r} of {trials!r}.")
-    if not all(0.1 <= parameter < np.inf for parameter in prior):
-        raise ValueError(f"`prior` must be two finite numbers of at least 0.1. Got {prior}.")
+    require_prior(prior, least=0.1)
     arms = won.shape[-1]
     a, b = (prior[0] + won).reshape(-1, arms), (prior[1] + total - won).reshape(-1, arms)
     chance, loss = np.empty(a.shape), np.empty(a.shape)

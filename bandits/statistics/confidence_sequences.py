@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
+from bandits.statistics.checks import counts_of, require_fraction, require_prior
+
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 
@@ -61,9 +63,9 @@ def beta_mixture_sequence(
     >>> sequence.low.round(4), sequence.high.round(4)
     (array([0.    , 0.0066]), array([0.4169, 0.1603]))
     """
-    count, total = _counts(successes, trials)
+    count, total = counts_of(successes, trials)
     alpha = _alpha(confidence)
-    a, b = _prior(prior)
+    a, b = require_prior(prior)
     threshold = special.betaln(a + count, b + total - count) - special.betaln(a, b) + math.log(alpha)
     low = special.expit(_lower_log_odds(count, total, threshold))
     high = special.expit(-_lower_log_odds(total - count, total, threshold))
@@ -89,11 +91,11 @@ def beta_mixture_log_e_value(
     Returns:
         Array of the common shape; 0 where there were no trials.
     """
-    count, total = _counts(successes, trials)
+    count, total = counts_of(successes, trials)
     p = np.asarray(rate, dtype=np.float64)
     if not np.all((p >= 0) & (p <= 1)):
         raise ValueError(f"`rate` must lie in [0, 1]. Got {rate!r}.")
-    a, b = _prior(prior)
+    a, b = require_prior(prior)
     mixture = special.betaln(a + count, b + total - count) - special.betaln(a, b)
     return np.asarray(mixture - special.xlogy(count, p) - special.xlog1py(total - count, -p))
 
@@ -126,9 +128,9 @@ def beta_mixture_difference(
         Arrays of the common shape, within [-1, 1]; the estimate is nan where an arm has no visitors.
     """
     shapes = np.broadcast_arrays(successes_a, trials_a, successes_b, trials_b)
-    (s_a, n_a), (s_b, n_b) = _counts(*shapes[:2]), _counts(*shapes[2:])
+    (s_a, n_a), (s_b, n_b) = counts_of(*shapes[:2], suffix="_a"), counts_of(*shapes[2:], suffix="_b")
     alpha = _alpha(confidence)
-    a, b = _prior(prior)
+    a, b = require_prior(prior)
     mixtures = special.betaln(a + s_a, b + n_a - s_a) + special.betaln(a + s_b, b + n_b - s_b)
     threshold = np.asarray(mixtures - 2 * special.betaln(a, b) + math.log(alpha), dtype=np.float64)
     low = _lowest_difference(s_a, n_a, s_b, n_b, threshold)
@@ -420,25 +422,10 @@ def _rewards(rewards: ArrayLike, observed: ArrayLike | None) -> tuple[FloatArray
     return np.where(seen, x, 0.0), seen
 
 
-def _counts(successes: ArrayLike, trials: ArrayLike) -> tuple[FloatArray, FloatArray]:
-    count, total = np.broadcast_arrays(np.asarray(successes, dtype=np.float64), np.asarray(trials, dtype=np.float64))
-    if not np.all((count >= 0) & (count <= total) & (total < np.inf)):
-        raise ValueError(f"`successes` must lie between 0 and `trials`. Got {successes!r} of {trials!r}.")
-    return count, total
-
-
 def _ratio(total: FloatArray, count: FloatArray) -> FloatArray:
     return np.where(count > 0, total / np.where(count > 0, count, 1.0), np.nan)
 
 
-def _prior(prior: tuple[float, float]) -> tuple[float, float]:
-    a, b = prior
-    if not (0 < a < math.inf and 0 < b < math.inf):
-        raise ValueError(f"`prior` must be two positive numbers. Got {prior!r}.")
-    return a, b
-
-
 def _alpha(confidence: float) -> float:
-    if not 0 < confidence < 1:
-        raise ValueError(f"`confidence` must lie strictly between 0 and 1. Got {confidence}.")
+    require_fraction("confidence", confidence)
     return 1 - confidence

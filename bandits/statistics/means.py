@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
-from bandits.statistics.checks import require_fraction
+from bandits.statistics.checks import counts_of, require_fraction
 from bandits.statistics.effect import Effect, finite_array, wald_effect
 from bandits.statistics.intervals import FloatArray
 
@@ -57,9 +57,7 @@ def rate_moments(successes: ArrayLike, trials: ArrayLike) -> Moments:
         Arrays of the common shape; nan where there were no trials. The variance is 0 where nobody or everybody clicked:
         what is built on it then has no interval.
     """
-    count, total = np.broadcast_arrays(np.asarray(successes, dtype=np.float64), np.asarray(trials, dtype=np.float64))
-    if not np.all((count >= 0) & (count <= total)):
-        raise ValueError(f"`successes` must lie between 0 and `trials`. Got {successes!r} of {trials!r}.")
+    count, total = counts_of(successes, trials)
     rate = np.divide(count, total, out=np.full(count.shape, np.nan), where=total > 0)
     return Moments(rate, rate * (1 - rate), total)
 

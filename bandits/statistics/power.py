@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
-from bandits.statistics.checks import require_fraction
+from bandits.statistics.checks import require_fraction, require_power
 from bandits.statistics.intervals import FloatArray
 
 ProportionFormula = Literal["pooled", "unpooled", "arcsine"]
@@ -54,7 +54,7 @@ def sample_sizes_two_proportions(
     >>> sample_sizes_two_proportions(0.10, 0.02)[:3]
     (3841, 3839, 3835)
     """
-    _check_level(power, alpha)
+    require_power(power, alpha)
     _check_rates(baseline, minimum_effect, ratio)
     if minimum_effect == 0:
         raise ValueError("`minimum_effect` must not be 0. Got 0.")
@@ -151,7 +151,7 @@ def sample_size_two_means(
     >>> sample_size_two_means(0.5, 1.0)
     64
     """
-    _check_level(power, alpha)
+    require_power(power, alpha)
     _check_spread(sd, ratio)
     if effect == 0:
         raise ValueError("`effect` must not be 0. Got 0.")
@@ -180,7 +180,7 @@ def minimum_detectable_difference(
     >>> round(minimum_detectable_difference(1.0, 64), 4)
     0.4991
     """
-    _check_level(power, alpha)
+    require_power(power, alpha)
     _check_spread(sd, ratio)
     from scipy import optimize
 
@@ -226,9 +226,3 @@ def _check_spread(sd: float, ratio: float) -> None:
 def _check_ratio(ratio: float) -> None:
     if not 0 < ratio < math.inf:
         raise ValueError(f"`ratio` must be positive and finite. Got {ratio}.")
-
-
-def _check_level(power: float, alpha: float) -> None:
-    require_fraction("alpha", alpha)
-    if not alpha < power < 1:
-        raise ValueError(f"`power` must lie between `alpha` ({alpha}) and 1. Got {power}.")

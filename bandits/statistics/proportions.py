@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
+from bandits.statistics.checks import counts_of, require_fraction, require_power
 from bandits.statistics.intervals import Interval
 
 FloatArray = NDArray[np.float64]
@@ -44,10 +45,12 @@ def proportion_interval(successes: ArrayLike, trials: ArrayLike, *, confidence: 
     """
     from statsmodels.stats.proportion import proportion_confint
 
-    count, total = _counts(successes, trials)
+    require_fraction("confidence", confidence)
+    count, total = counts_of(successes, trials)
     some = total > 0
     low, high = proportion_confint(count, np.where(some, total, 1), alpha=1 - confidence, method="wilson")
     rate = count / np.where(some, total, 1)
+    low, high = np.minimum(low, rate), np.maximum(high, rate)  # at 0 and n, rounding may leave the rate outside
     return Interval(*(np.where(some, values, np.nan) for values in (rate, low, high)))
 
 
@@ -65,8 +68,8 @@ def two_proportion_test(
         successes_b: Clicks of the second arm, same shape.
         trials_b: Visitors of the second arm, same shape, at least 1.
     """
-    count_a, total_a = _counts(successes_a, trials_a)
-    count_b, total_b = _counts(successes_b, trials_b)
+    count_a, total_a = counts_of(successes_a, trials_a, suffix="_a")
+    count_b, total_b = counts_of(successes_b, trials_b, suffix="_b")
     if np.any(total_a < 1) or np.any(total_b < 1):
         raise ValueError("`trials_a` and `trials_b` must be at least 1. Got an arm without visitors.")
     pooled = (count_a + count_b) / (total_a + total_b)
@@ -96,7 +99,8 @@ def sample_size_two_proportions(
     >>> sample_size_two_proportions(0.10, 0.02)
     3841
     """
-    _check_design(baseline, power, alpha)
+    require_fraction("baseline", baseline)
+    require_power(power, alpha)
     if minimum_effect == 0 or not 0 < baseline + minimum_effect < 1:
         raise ValueError(
             "`minimum_effect` must not be 0, and `baseline + minimum_effect` must lie in (0, 1). "
@@ -120,7 +124,8 @@ def minimum_detectable_effect(baseline: float, n: float, *, power: float = 0.8, 
     >>> round(minimum_detectable_effect(0.10, 3841), 5)
     0.02
     """
-    _check_design(baseline, power, alpha)
+    require_fraction("baseline", baseline)
+    require_power(power, alpha)
     if not n > 0:
         raise ValueError(f"`n` must be positive. Got {n}.")
     from scipy import optimize
@@ -141,19 +146,3 @@ def _visitors(effect: float, baseline: float, power: float, alpha: float) -> flo
     null = special.ndtri(1 - alpha / 2) * math.sqrt(2 * pooled * (1 - pooled))
     alternative = special.ndtri(power) * math.sqrt(baseline * (1 - baseline) + other * (1 - other))
     return float(((null + alternative) / effect) ** 2)
-
-
-def _check_design(baseline: float, power: float, alpha: float) -> None:
-    if not 0 < baseline < 1:
-        raise ValueError(f"`baseline` must lie strictly between 0 and 1. Got {baseline}.")
-    if not 0 < alpha < 1:
-        raise ValueError(f"`alpha` must lie strictly between 0 and 1. Got {alpha}.")
-    if not alpha < power < 1:
-        raise ValueError(f"`power` must lie between `alpha` ({alpha}) and 1. Got {power}.")
-
-
-def _counts(successes: ArrayLike, trials: ArrayLike) -> tuple[FloatArray, FloatArray]:
-    count, total = np.broadcast_arrays(np.asarray(successes, dtype=np.float64), np.asarray(trials, dtype=np.float64))
-    if not np.all((count >= 0) & (count <= total)):
-        raise ValueError(f"`successes` must lie between 0 and `trials`. Got {successes!r} of {trials!r}.")
-    return count, total

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
-from bandits.statistics.checks import require_fraction
+from bandits.statistics.checks import counts_of, require_fraction
 from bandits.statistics.effect import Effect
 from bandits.statistics.intervals import Interval
 from bandits.statistics.proportions import proportion_interval, two_proportion_test
@@ -33,9 +33,7 @@ def exact_proportion_interval(successes: ArrayLike, trials: ArrayLike, *, confid
     np.float64(0.3085)
     """
     require_fraction("confidence", confidence)
-    count, total = np.broadcast_arrays(np.asarray(successes, dtype=np.float64), np.asarray(trials, dtype=np.float64))
-    if not np.all((count >= 0) & (count <= total)):
-        raise ValueError(f"`successes` must lie between 0 and `trials`. Got {successes!r} of {trials!r}.")
+    count, total = counts_of(successes, trials)
     some, tail = total > 0, (1 - confidence) / 2
     failures = total - count
     low = np.where(count > 0, special.betaincinv(np.where(count > 0, count, 1), failures + 1, tail), 0.0)

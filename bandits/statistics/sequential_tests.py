@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
+from bandits.statistics.checks import counts_of, require_prior
+
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 
@@ -61,7 +63,7 @@ def beta_mixture_test(
     array([1.   , 0.178])
     """
     s_a, n_a, s_b, n_b = _two_arms(successes_a, trials_a, successes_b, trials_b)
-    a, b = _prior(prior)
+    a, b = require_prior(prior)
     arms = special.betaln(a + s_a, b + n_a - s_a) + special.betaln(a + s_b, b + n_b - s_b)
     apart = np.asarray(arms - 2 * special.betaln(a, b), dtype=np.float64)
     clicks, visitors = s_a + s_b, n_a + n_b
@@ -107,7 +109,7 @@ def predictive_test(
     array([0.    , 0.1823, 0.47  ])
     """
     is_first, y, seen, chance = _visits(first, clicks, share, observed)
-    a, b = _prior(prior)
+    a, b = require_prior(prior)
     learnt, counts = [], []
     for mine in (is_first & seen, ~is_first & seen):
         visitors, successes = mine.astype(np.float64), np.where(mine, y, 0.0)
@@ -192,13 +194,8 @@ def _tested(
 def _two_arms(
     successes_a: ArrayLike, trials_a: ArrayLike, successes_b: ArrayLike, trials_b: ArrayLike
 ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    s_a, n_a, s_b, n_b = np.broadcast_arrays(
-        *(np.asarray(counts, dtype=np.float64) for counts in (successes_a, trials_a, successes_b, trials_b))
-    )
-    for arm, count, total in (("a", s_a, n_a), ("b", s_b, n_b)):
-        if not np.all((count >= 0) & (count <= total) & (total < np.inf)):
-            raise ValueError(f"`successes_{arm}` must lie between 0 and `trials_{arm}`. Got a count that does not.")
-    return s_a, n_a, s_b, n_b
+    shapes = np.broadcast_arrays(successes_a, trials_a, successes_b, trials_b)
+    return *counts_of(*shapes[:2], suffix="_a"), *counts_of(*shapes[2:], suffix="_b")
 
 
 def _visits(
@@ -217,10 +214,3 @@ def _visits(
     if not np.all(possible | ~seen):
         raise ValueError("`share` must lie in [0, 1] and allow what was chosen. Got a number outside, or an arm at 0.")
     return is_first, np.where(seen, y, 0.0), seen, np.where(seen, chance, 0.5)
-
-
-def _prior(prior: tuple[float, float]) -> tuple[float, float]:
-    a, b = prior
-    if not (0 < a < math.inf and 0 < b < math.inf):
-        raise ValueError(f"`prior` must be two positive numbers. Got {prior!r}.")
-    return a, b

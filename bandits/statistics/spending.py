@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
+from bandits.statistics.checks import require_fraction, require_power
+
 FloatArray = NDArray[np.float64]
 Spending = Literal["obrien-fleming", "pocock"]
 
@@ -69,7 +71,7 @@ def alpha_spent(information: ArrayLike, *, alpha: float = 0.05, spending: Spendi
     share = np.asarray(information, dtype=np.float64)
     if not np.all((share >= 0) & (share <= 1)):
         raise ValueError(f"`information` must lie in [0, 1]. Got {information!r}.")
-    _require_level(alpha)
+    require_fraction("alpha", alpha)
     if spending == "pocock":
         return np.asarray(alpha * np.log1p((math.e - 1) * share))
     if spending != "obrien-fleming":
@@ -193,8 +195,7 @@ def drift_for_power(design: GroupSequentialDesign, power: float = 0.8) -> float:
     """
     from scipy import optimize
 
-    if not design.alpha < power < 1:
-        raise ValueError(f"`power` must lie between `alpha` ({design.alpha}) and 1. Got {power}.")
+    require_power(power, design.alpha)
     # One look alone has less power than all of them.
     enough = float(np.min((design.boundaries + max(special.ndtri(power), 0.0)) / np.sqrt(design.information)))
     if not math.isfinite(enough):
@@ -302,8 +303,3 @@ def _looks(information: ArrayLike) -> FloatArray:
     if not np.all(np.diff(looks, prepend=0.0) >= _SMALLEST_GAP * (1 - 1e-9)):
         raise ValueError(f"`information` must increase by at least {_SMALLEST_GAP} from 0. Got {information!r}.")
     return looks
-
-
-def _require_level(alpha: float) -> None:
-    if not 0 < alpha < 1:
-        raise ValueError(f"`alpha` must lie strictly between 0 and 1. Got {alpha}.")

@@ -67,10 +67,13 @@ def _for_design(state: State, context: ScalarContext) -> ScalarContext:
 def _count(state: State, branch: int, feedback: ScalarFeedback) -> None:
     """Count a visitor and a click of a branch in the visitor's segment."""
     branches, segments = int(state.params[_BRANCHES]), int(state.params[_SEGMENTS])
-    user_id = feedback.context.user_id
+    first = _EDGES + 8 * (1 + branches)
+    users = int(state.params[_EDGES]) - first
     segment = 0
-    if segments > 1 and user_id >= 0:
-        segment = int(state.params[_EDGES + 8 * (1 + branches) + user_id])
+    if segments > 1:
+        if not 0 <= feedback.context.user_id < users:
+            return
+        segment = int(state.params[first + feedback.context.user_id])
     state.shared[branch * segments + segment] += 1.0
     state.shared[(branches + branch) * segments + segment] += feedback.reward
 

@@ -19,13 +19,14 @@ from policies import (
     AlwaysValidABTest,
     BayesianABTest,
     BetaThompson,
+    BranchTest,
     EpsilonGreedy,
     Exp3,
     FixedSplit,
     GroupSequentialABTest,
     LinearThompson,
     LinUCB,
-    PolicySplit,
+    MatrixFactorization,
     RampUpABTest,
 )
 
@@ -75,7 +76,11 @@ POLICIES = {
     "LinearThompson product": LinearThompson(features="product", user_components=2, arm_components=2),
     "LinUCB": LinUCB(),
     "LinUCB product": LinUCB(features="product", user_components=2, arm_components=2),
-    "PolicySplit": PolicySplit({"a": UCB1(), "b": PolicySplit({"c": EpsilonGreedy(), "d": UCB1(0.5)}, by="visit")}),
+    "BranchTest": BranchTest(
+        {"a": UCB1(), "b": BranchTest({"c": EpsilonGreedy(), "d": UCB1(0.5)}, ABTest(50))},
+        RampUpABTest(30, (0.1, 0.5), 100, by="user"),
+    ),
+    "BranchTest pooled": BranchTest({"a": LinUCB(), "b": MatrixFactorization()}, ABTest(100), learn="pooled"),
 }
 
 
@@ -104,7 +109,7 @@ def test_gaussian_engines_agree():
     assert_same(traces[0], traces[2])
 
 
-@pytest.mark.parametrize("policy", ["BetaThompson", "PolicySplit"])
+@pytest.mark.parametrize("policy", ["BetaThompson", "BranchTest"])
 def test_threads_and_chunks_change_nothing(policy):
     whole = simulate(users(11), POLICIES[policy], horizon=200, seed=3, threads=1)
     assert_same(whole, simulate(users(11), POLICIES[policy], horizon=200, seed=3, threads=4))

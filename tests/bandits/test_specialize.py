@@ -17,7 +17,7 @@ import bandits
 from bandits import Kernel, KernelPolicy, Layout, jit, simulate
 from bandits.compiled.specialize import kernel_sources, specialized
 from envs import BernoulliBandit
-from policies import UCB1, LinUCB, PolicySplit
+from policies import UCB1, ABTest, BranchTest, LinUCB
 
 ROOT = Path(bandits.__file__).parent.parent
 
@@ -52,7 +52,7 @@ def test_an_edit_of_a_helper_is_noticed(tmp_path):
 
 
 def test_sources_reach_helpers_and_branches():
-    names = {path.name for path in kernel_sources(PolicySplit({"a": UCB1(), "b": LinUCB()}).kernel)}
+    names = {path.name for path in kernel_sources(BranchTest({"a": UCB1(), "b": LinUCB()}, ABTest(9)).kernel)}
     assert {"policy_split.py", "ucb.py", "linucb.py", "choice.py", "random.py"} <= names
     assert not any("numba" in str(path.parent) for path in kernel_sources(UCB1().kernel))
 

@@ -17,7 +17,7 @@ policies:
   UCB1: {widht: 3}
   E: {policy: EpsilonGreedy, epsilon: 3, stream: -1}
   too much: {policy: EpsilonGreedy, epsilon: 3}
-  split: {policy: PolicySplit, branches: {UCB1: {wdth: 2}, ucb: {policy: UCB2}}}
+  split: {policy: BranchTest, design: {policy: ABTest, visitors: 9}, branches: {UCB1: {wdth: 2}, ucb: {policy: UCB2}}}
   number: 7
 """
 

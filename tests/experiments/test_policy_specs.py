@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from experiments.policy_specs import build_policy, find_policy, resolve_policy, user_sources
-from policies import UCB1, PolicySplit
+from policies import UCB1, BranchTest
 
 MINE = """
 from my_helper_of_specs import choose
@@ -41,9 +41,11 @@ def own_policy(tmp_path: Path) -> Path:
 
 def test_nested_policies_are_built_with_their_own_parameters(tmp_path: Path) -> None:
     branches = {"UCB1": {"width": 0.3}, "other": {"policy": "UCB1", "stream": 2}}
-    spec = resolved({"policy": "PolicySplit", "branches": branches}, tmp_path)
+    spec = resolved(
+        {"policy": "BranchTest", "design": {"policy": "ABTest", "visitors": 9}, "branches": branches}, tmp_path
+    )
     policy = build_policy(spec, tmp_path)
-    assert isinstance(policy, PolicySplit)
+    assert isinstance(policy, BranchTest)
     first, second = policy.branches.values()
     assert isinstance(first, UCB1)
     assert (first.width, first.stream) == (0.3, 0)
@@ -59,7 +61,7 @@ def test_own_policies_come_from_the_folder_of_the_config(own_policy: Path) -> No
     policy = build_policy(spec, own_policy)
     assert type(policy).__name__ == "Favorite"
     assert policy.arm == 2
-    names = {path.name for path in user_sources({"policy": "PolicySplit", "branches": {"a": spec}}, own_policy)}
+    names = {path.name for path in user_sources({"policy": "BranchTest", "branches": {"a": spec}}, own_policy)}
     assert names == {"my_policy_of_specs.py", "my_helper_of_specs.py"}
 
 
@@ -73,7 +75,8 @@ def test_names_of_own_policies_are_checked(own_policy: Path) -> None:
 
 
 def test_missing_parameters_are_named(tmp_path: Path) -> None:
-    _, problems = resolve_policy({}, label="PolicySplit", path="policies.PolicySplit", folder=tmp_path)
+    _, problems = resolve_policy({}, label="BranchTest", path="policies.BranchTest", folder=tmp_path)
     assert [str(problem) for problem in problems] == [
-        "policies.PolicySplit.branches: required by `PolicySplit`, but missing."
+        "policies.BranchTest.branches: required by `BranchTest`, but missing.",
+        "policies.BranchTest.design: required by `BranchTest`, but missing.",
     ]

@@ -34,7 +34,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, str]:
         "name: evil\ndata: {source: table, path: table}\nworld: {late_items: {item-2: 100}}\nbaseline: A <i>\n"
         "simulation: {horizon: 200, replications: 4, snapshots: 60}\n"
         "policies: {A <i>: {policy: ABTest, visitors: 40}, UCB1: {width: 0.1}, FixedSplit: ,\n"
-        "  split: {policy: PolicySplit, branches: {left: {policy: UCB1}, right: {policy: FixedSplit}}}}\n",
+        "  split: {policy: BranchTest, design: {policy: ABTest, visitors: 150},\n"
+        "    branches: {left: {policy: UCB1}, right: {policy: FixedSplit}}}}\n",
         encoding="utf-8",
     )
     with warnings.catch_warnings():
@@ -111,13 +112,13 @@ def test_the_late_arrival_is_followed(report: tuple[RunFolder, str]) -> None:
     assert "50.0 % of the visits" in html
 
 
-def test_branches_of_a_split_are_shown(report: tuple[RunFolder, str]) -> None:
+def test_tests_between_policies_are_shown(report: tuple[RunFolder, str]) -> None:
     run, html = report
     traces = run.read("traces")
     last = traces[(traces["policy"] == "split") & (traces["round"] == 200)]
-    assert (last["record.visits[left]"] + last["record.visits[right]"] == 200).all()
-    assert "Inside the splits" in html
-    assert f'<td>left</td><td class="n">{number(last["record.visits[left]"].mean())}</td>' in html
+    assert (last["record.visitors[left]"] + last["record.visitors[right]"] == 150).all()
+    assert "arm 0 is left, arm 1 is right" in html
+    assert f'<td>right</td><td class="n">{number(last["record.visitors[right]"].mean())}</td>' in html
 
 
 def test_discovery_joins_stretches_that_are_too_short_to_tell() -> None:

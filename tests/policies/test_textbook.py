@@ -9,7 +9,7 @@ from statsmodels.stats.proportion import proportions_ztest, samplesize_proportio
 from bandits import Context, Feedback, Problem, PropensityTable, RandomStreams, simulate
 from bandits.environment import context_of
 from envs import BernoulliBandit, SimulatedUsers
-from policies import UCB1, ABTest, BetaThompson, EpsilonGreedy, Exp3, FixedSplit, LinearThompson, LinUCB, PolicySplit
+from policies import UCB1, ABTest, BetaThompson, EpsilonGreedy, Exp3, FixedSplit, LinearThompson, LinUCB
 
 K, D, E = 4, 3, 2
 
@@ -266,41 +266,6 @@ def test_ab_test_leaves_out_arms_that_come_later():
     assert 2 not in log.chosen[:60]
 
 
-@pytest.mark.parametrize("by", ["user", "visit"])
-def test_policy_split_sends_shares_and_keeps_users(by):
-    """Which branch a visit went to shows in the arm: each branch plays an arm of its own."""
-    weights = [0.2, 0.3, 0.5]
-    branches = {str(k): FixedSplit(np.eye(3)[k]) for k in range(3)}
-    size, rounds = 60, 70
-    split = PolicySplit(branches, weights, by=by)
-    problem = Problem(size, 3)
-    split.reset(problem, RandomStreams(1, size))
-    seen = np.empty((rounds, size), dtype=int)
-    for t in range(rounds):
-        context = Context(
-            np.full(size, t), np.full(size, t % 35), np.zeros(size), np.zeros((size, 0)), np.zeros((size, 3, 0)),
-            np.ones((size, 3), dtype=bool),
-        )  # fmt: skip
-        seen[t] = split.select(context)
-        reward = np.full(size, 0.5)
-        split.update(Feedback(np.arange(size), context, seen[t], reward[:, None], reward))
-    same = np.mean(seen[:35] == seen[35:])
-    assert same == 1 if by == "user" else same == pytest.approx(0.38, abs=0.05)  # 0.38 = sum of squared weights
-    counts = np.bincount(seen[:35].ravel(), minlength=3)
-    assert scipy.stats.chisquare(counts, np.array(weights) * counts.sum()).pvalue > 1e-3
-    records = split.record()
-    np.testing.assert_array_equal(records["visits[2]"], (seen == 2).sum(axis=0))
-    np.testing.assert_allclose(records["reward[0]"], 0.5 * (seen == 0).sum(axis=0))
-    # Users are assigned anew in every replication.
-    assert by == "visit" or len({tuple(seen[:35, n]) for n in range(size)}) > size // 2
-
-
-def test_a_branch_learns_what_it_would_learn_alone():
-    """A split with one branch plays like the policy itself, up to the stream of draws: UCB1 draws only for ties."""
-    log, alone = Log(PolicySplit({"only": LinUCB()})), Log(LinUCB())
-    assert [arm for _, arm in log.play()][5:] == [arm for _, arm in alone.play()][5:]
-
-
 @pytest.mark.faults
 @pytest.mark.parametrize(
     ("make", "message"),
@@ -319,8 +284,6 @@ def test_a_branch_learns_what_it_would_learn_alone():
         (lambda: ABTest(), "Exactly one of `visitors` and `minimum_effect` must be given."),
         (lambda: ABTest(minimum_effect=0.1), "`baseline` and `minimum_effect` must be given together."),
         (lambda: ABTest(visitors=1), "`visitors` must be at least 2. Got 1."),
-        (lambda: PolicySplit({}), "`branches` must hold at least one policy."),
-        (lambda: PolicySplit({"a": UCB1()}, weights=[0.5, 0.5]), "`weights` must have one entry for each of 1"),
     ],
 )
 def test_bad_hyperparameters(make, message):

@@ -18,16 +18,19 @@ from bandits.statistics import (
     batched_ols,
     beta_mixture_difference,
     beta_mixture_log_e_value,
+    beta_mixture_sequence,
     beta_mixture_test,
     betting_log_capital,
     empirical_bernstein_sequence,
     group_sequential_design,
+    hedged_betting_sequence,
     msprt_test,
     normal_mixture_rho,
     normal_mixture_sequence,
     predictive_test,
     proportion_interval,
     sequential_power,
+    union_difference,
 )
 
 pytestmark = pytest.mark.statistics
@@ -211,6 +214,46 @@ def test_bounded_sequences_cover_an_arm_of_a_bandit(bandit_log):
     assert_at_most(1 - ((sequence.low <= 0.5) & (sequence.high >= 0.5)).all(axis=1).mean())
     capital = betting_log_capital(rewards, 0.5, chosen == 1)
     assert_at_most((capital.max(axis=1) >= math.log(20)).mean())
+
+
+def test_hedged_betting_intervals_cover_over_whole_paths():
+    rewards = np.random.default_rng(12).beta(0.6, 1.4, size=(SETS, 150))
+    sequence = hedged_betting_sequence(rewards, grid=100)
+    assert_at_most(1 - ((sequence.low <= 0.3) & (sequence.high >= 0.3)).all(axis=1).mean())
+    assert np.mean(sequence.high[:, -1] - sequence.low[:, -1]) < 0.3  # not idle
+
+
+def test_differences_cover_a_true_difference_over_whole_paths_of_a_bandit(batched_log):
+    """The product of both arms' evidence, and the union bound over arms; here the rates differ by 0.1."""
+    chosen, rewards, _ = batched_log
+    counts = [
+        np.cumsum(x * (chosen == arm), axis=1)[:, ::50] for arm in (1, 0) for x in (rewards, np.ones_like(rewards))
+    ]
+    product = beta_mixture_difference(*counts)
+    arms = (beta_mixture_sequence(*pair, confidence=0.975) for pair in (counts[:2], counts[2:]))
+    for sequence in (product, union_difference(*arms)):
+        missed = 1 - ((sequence.low <= 0.1) & (sequence.high >= 0.1)).all(axis=1).mean()
+        assert_at_most(missed)
+        assert np.mean(sequence.low[:, -1] > 0) > 0.02  # not idle
+
+
+def test_normal_mixture_around_propensity_weighted_scores_covers_after_a_bandit(batched_log):
+    """What the docstring offers: the mean of AIPW scores with its standard error, watched after a burn-in."""
+    chosen, rewards, propensities = batched_log
+    mine = chosen[..., None] == np.arange(2)
+    earned = np.where(mine, rewards[..., None], 0.0)
+    earlier = np.cumsum(mine, axis=1) - mine
+    model = (np.cumsum(earned, axis=1) - earned) / np.maximum(earlier, 1)
+    scores = model + np.where(mine, (rewards[..., None] - model) / propensities, 0.0)
+    contrast = scores[..., 1] - scores[..., 0]
+    count = np.arange(1, 2001)
+    mean = np.cumsum(contrast, axis=1) / count
+    variance = np.maximum(np.cumsum(contrast**2, axis=1) / count - mean**2, 0.0)
+    late = slice(400, None, 10)
+    error = np.sqrt(variance[:, late] / count[late])
+    sequence = normal_mixture_sequence(mean[:, late], error, count[late], rho=normal_mixture_rho(2000))
+    assert_at_most(1 - ((sequence.low <= 0.1) & (sequence.high >= 0.1)).all(axis=1).mean())
+    assert np.mean(sequence.low[:, -1] > 0) > 0.3  # not idle
 
 
 def test_the_sample_mean_after_a_bandit_misleads(bandit_log):

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from itertools import pairwise
 
+import mpmath
 import numpy as np
 import pytest
 from scipy import stats as reference
@@ -86,6 +87,9 @@ def test_replications_needed():
         (lambda: mean_interval([1.0, 2.0], confidence=95), r"`confidence` must lie strictly between 0 and 1. Got 95"),
         (lambda: paired_difference([1.0], [1.0, 2.0]), r"same shape.*\(1,\) and \(2,\)"),
         (lambda: proportion_interval(3, 2), r"`successes` must lie between 0 and `trials`. Got 3 of 2"),
+        (lambda: proportion_interval(3, math.inf), r"`trials` must be finite. Got inf"),
+        (lambda: proportion_interval(1, 2, confidence=95), r"`confidence` must lie strictly between 0 and 1. Got 95"),
+        (lambda: two_proportion_test(1, 2, 5, 4), r"`successes_b` must lie between 0 and `trials_b`. Got 5 of 4"),
         (lambda: two_proportion_test(0, 0, 1, 2), r"`trials_b` must be at least 1"),
         (lambda: sample_size_two_proportions(0.1, 0.0), r"`minimum_effect` must not be 0"),
         (lambda: sample_size_two_proportions(0.1, 0.9), r"must lie in \(0, 1\). Got 0.9 with baseline 0.1"),
@@ -107,6 +111,20 @@ def test_wilson_against_published_numbers():
     low, high = proportion_interval([81, 15, 0, 1], [263, 148, 20, 29])[1:]
     np.testing.assert_allclose(low, [0.2553, 0.0624, 0.0, 0.0061], atol=5e-5)
     np.testing.assert_allclose(high, [0.3662, 0.1605, 0.1611, 0.1718], atol=5e-5)
+
+
+@pytest.mark.parametrize("confidence", [0.8, 0.95, 0.9999])
+def test_wilson_ends_are_where_the_score_test_just_rejects(confidence):
+    """`|p_hat - p| = z sqrt(p (1 - p) / n)`, in 40 digits."""
+    mpmath.mp.dps = 40
+    z = mpmath.sqrt(2) * mpmath.erfinv(mpmath.mpf(confidence))
+    for count, total in [(1, 29), (15, 148), (0, 20), (20, 20), (77_000, 200_000)]:
+        _, *ends = proportion_interval(count, total, confidence=confidence)
+        rate, n = mpmath.mpf(count) / total, mpmath.mpf(total)
+        root = z * mpmath.sqrt(rate * (1 - rate) / n + z**2 / (4 * n**2))
+        for end, sign in zip(ends, (-1, 1), strict=True):
+            expected = (rate + z**2 / (2 * n) + sign * root) / (1 + z**2 / n)
+            assert float(end) == pytest.approx(float(expected), abs=1e-12)
 
 
 def test_no_trials_no_proportion():
