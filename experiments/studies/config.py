@@ -17,6 +17,7 @@ from experiments.config import Section
 from experiments.policy_specs import build_policy, resolve_policy
 from experiments.problems import ConfigError, Problem, did_you_mean, from_pydantic, shown
 from experiments.studies.observed import ships_for_good
+from experiments.studies.replay_config import AsosStudy, ReplayStudy, UpworthyStudy, quick_replay, replay_problems
 from experiments.studies.watched import CONTROL
 from experiments.yaml_file import apply_overrides, parse
 from policies.ab import RampUpABTest
@@ -282,4 +283,12 @@ def _quick_effects(config: EffectsStudy) -> EffectsStudy:
     return config.model_copy(update={"name": f"{config.name}-quick", "simulation": smaller})
 
 
-KINDS: dict[str, Kind] = {"effects": Kind(EffectsStudy, _effects_problems, _quick_effects)}
+def _replay_problems(config: ReplayStudy, folder: Path) -> list[Problem]:
+    return replay_problems(config)
+
+
+KINDS: dict[str, Kind] = {
+    "effects": Kind(EffectsStudy, _effects_problems, _quick_effects),
+    "asos": Kind(AsosStudy, _replay_problems, quick_replay),
+    "upworthy": Kind(UpworthyStudy, _replay_problems, quick_replay),
+}
