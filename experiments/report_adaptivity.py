@@ -8,6 +8,11 @@ from experiments.verdict import listed
 
 def adaptive_policies(data: RunData) -> list[str]:
     """Policies whose choices follow what they have seen, without those designs that test and then ship."""
+    if "adaptive" not in data.manifest:
+        raise ValueError(
+            f"manifest.json of {data.run.path} must say which policies are adaptive. Got one of an earlier version: "
+            "run the experiment again."
+        )
     return [label for label, adaptive in data.manifest["adaptive"].items() if adaptive and not _ships(data, label)]
 
 
