@@ -13,10 +13,11 @@ from pydantic import Field, ValidationError
 from bandits import KernelPolicy
 from bandits.core import FloatArray
 from bandits.core import Problem as BanditProblem
-from experiments.config import Section
+from experiments.config import Section, resolve_data_path
 from experiments.policy_specs import build_policy, resolve_policy
 from experiments.problems import ConfigError, Problem, did_you_mean, from_pydantic, shown
 from experiments.studies.observed import ships_for_good
+from experiments.studies.replay_config import AsosStudy, UpworthyStudy, quick_replay, replay_problems
 from experiments.studies.watched import CONTROL
 from experiments.yaml_file import apply_overrides, parse
 from policies.ab import RampUpABTest
@@ -142,7 +143,9 @@ def load_study(source: str | Path, overrides: Sequence[str] = (), *, quick: bool
     if not isinstance(raw, dict):
         raise ConfigError(origin, [Problem("", f"must be a mapping of keys to values. Got {shown(raw)}.")])
     _place_path(raw, folder)
+    resolve_data_path(raw, folder)
     problems = apply_overrides(raw, overrides)
+    resolve_data_path(raw, Path.cwd())
     _place_path(raw, Path.cwd())
     kind = raw.get("study")
     if not isinstance(kind, str) or kind not in KINDS:
@@ -282,4 +285,8 @@ def _quick_effects(config: EffectsStudy) -> EffectsStudy:
     return config.model_copy(update={"name": f"{config.name}-quick", "simulation": smaller})
 
 
-KINDS: dict[str, Kind] = {"effects": Kind(EffectsStudy, _effects_problems, _quick_effects)}
+KINDS: dict[str, Kind] = {
+    "effects": Kind(EffectsStudy, _effects_problems, _quick_effects),
+    "asos": Kind(AsosStudy, lambda config, folder: replay_problems(config), quick_replay),
+    "upworthy": Kind(UpworthyStudy, lambda config, folder: replay_problems(config), quick_replay),
+}
