@@ -38,7 +38,7 @@ class StudyFolder:
             if changed:
                 lines = "".join(f"  {line}\n" for line in changed)
                 raise FileExistsError(
-                    f"{path} holds something with another config:\n{lines}Choose another folder with --out, or "
+                    f"{path} holds a study with another config:\n{lines}Choose another folder with --out, or "
                     "remove that one."
                 )
         elif path.exists() and (not path.is_dir() or any(path.iterdir())):
