@@ -56,7 +56,7 @@ def run_effects(
         reporter: Who tells the progress.
 
     Returns:
-        The page, `report.html`; the same as text is in `report.txt` beside it.
+        The page, `report.html`; the same as text is in `summary.txt` beside it.
 
     Raises:
         FileExistsError: When `out` holds something else.
@@ -77,7 +77,7 @@ def run_effects(
     }
     write_text(folder.path / "manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False))
     with reporter.stage("Drawing and reporting"):
-        return write_page(config, policies_of(loaded), table, folder)
+        return write_page(config, policies_of(loaded), table, folder, reporter)
 
 
 def policies_of(loaded: LoadedStudy) -> dict[str, KernelPolicy]:

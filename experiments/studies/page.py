@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from bandits import KernelPolicy
 from experiments import provenance
+from experiments.progress import Reporter
 from experiments.run_folder import write_text
 from experiments.studies.config import EffectsStudy
 from experiments.studies.estimators import OWN
@@ -89,9 +90,13 @@ ESTIMATES = (
 
 
 def write_page(
-    config: EffectsStudy, policies: Mapping[str, KernelPolicy], table: pd.DataFrame, folder: StudyFolder
+    config: EffectsStudy,
+    policies: Mapping[str, KernelPolicy],
+    table: pd.DataFrame,
+    folder: StudyFolder,
+    reporter: Reporter,
 ) -> Path:
-    """Draw the figures, write report.txt and report.html, and say where the latter is."""
+    """Draw the figures, write summary.txt and report.html, tell the first of it, and say where the latter is."""
     figures = {
         name: "data:image/svg+xml;base64," + base64.b64encode((folder.figures / f"{name}.svg").read_bytes()).decode()
         for name in draw_figures(config, table, folder.figures)
@@ -109,7 +114,8 @@ def write_page(
         "methods": _methods(table),
         "made_with": f"Made with {_version()}.",
     }
-    write_text(folder.path / "report.txt", "\n".join(_text(content, sections)) + "\n")
+    write_text(folder.path / "summary.txt", "\n".join(_text(content, sections)) + "\n")
+    reporter.say("\n".join(_outline(content, sections)))
     environment = Environment(
         loader=PackageLoader("experiments"),
         autoescape=True,
@@ -270,6 +276,15 @@ def _methods(table: pd.DataFrame) -> list[tuple[str, str]]:
 def _version() -> str:
     version = provenance.describe()["versions"]["click-bandits"]
     return f"click-bandits {version}" if version else "a checkout of click-bandits"
+
+
+def _outline(content: Mapping[str, Any], sections: Sequence[tuple[str, str, list[Grid]]]) -> Iterator[str]:
+    """What fits on a screen or two: the sentence on top, what is decided, and what it costs."""
+    yield from ("", *_filled(content["verdict"]))
+    for key, _, grids in sections:
+        for grid in grids if key in ("decisions", "costs") else ():
+            yield from _text_table(grid)
+    yield "\nEstimates, intervals, rules and methods are in summary.txt and on the page.\n"
 
 
 def _text(content: Mapping[str, Any], sections: Sequence[tuple[str, str, list[Grid]]]) -> Iterator[str]:

@@ -155,7 +155,7 @@ def test_bandits_decide_at_the_end(small: Path, tmp_path: Path) -> None:
     weighted = found[found["estimator"].str.startswith("AIPW") & (found["measure"] == "coverage")]
     assert weighted[weighted["policy"] == "UCB1"]["value"].isna().all()
     assert weighted[weighted["policy"] == "greedy"]["value"].notna().any()
-    text = " ".join((tmp_path / "out" / "report.txt").read_text().split())
+    text = " ".join((tmp_path / "out" / "summary.txt").read_text().split())
     assert "UCB1: AIPW is not defined, because its propensities are 0 or 1." in text
     assert "is the arm that it showed most often" in text
 
@@ -196,7 +196,7 @@ def test_an_interrupted_study_goes_on_where_it_stopped(
     assert code == 0
     assert "is damaged; it is computed again" in err
     assert len(played) == 5 + 24 - 4 + 1
-    assert Path(out.strip()) == tmp_path / "out" / "report.html"
+    assert Path(out.splitlines()[-1]) == tmp_path / "out" / "report.html"
     pd.testing.assert_frame_equal(whole, pd.read_parquet(tmp_path / "out" / "results.parquet"))
     assert (tmp_path / "whole" / "results.csv").read_bytes() == (tmp_path / "out" / "results.csv").read_bytes()
 
