@@ -40,6 +40,7 @@ PARTS = {
     "memory": Part("Peak memory"),
     "startup": Part("Start-up"),
     "scoring": Part("Scoring", compares_threads=False),
+    "studies": Part("Studies", compares_threads=False),
     "device": Part("The torch engine", compares_threads=False),
 }
 _LONGEST = 600  # seconds; a part that takes more hangs

@@ -29,6 +29,7 @@ class Listed(StrEnum):
     policies = "policies"
     envs = "envs"
     experiments = "experiments"
+    studies = "studies"
 
 
 class Interval(StrEnum):
@@ -73,6 +74,32 @@ def run(
         folder = run_experiment(loaded, place.folder, threads=threads)
         (folder / "error.txt").unlink(missing_ok=True)
         typer.echo(folder / "report.html")
+
+
+@app.command()
+def study(
+    config: Annotated[str, typer.Argument(help="A study's file, or the name of a bundled study.")],
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override, e.g. world.base_rate=0.05.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The folder. [default: runs/NAME]")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A small trial under the name NAME-quick.")] = False,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads that simulate. [default: all cores]")] = None,
+) -> None:
+    """Say how often designs err, and what they find, ship and lose, where the truth is known."""
+    with _plain_errors() as place:
+        from experiments.installation import check_one_installation
+
+        check_one_installation()
+        from experiments.studies.config import load_study
+
+        loaded = load_study(config, overrides or (), quick=quick)
+        place.folder = out or Path("runs") / loaded.config.name
+        from experiments.studies.run import run_study
+
+        page = run_study(loaded, place.folder, threads=threads)
+        (place.folder / "error.txt").unlink(missing_ok=True)
+        typer.echo(page)
 
 
 @app.command(name="check-log")

@@ -1,8 +1,9 @@
-"""One line each: policies, environments and bundled experiments."""
+"""One line each: policies, environments, bundled experiments and studies."""
 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -24,7 +25,18 @@ def experiments() -> list[str]:
     """The bundled experiments: the first comment line of each config."""
     from experiments.config import bundled_configs
 
-    return [f"{name}: {text.splitlines()[0].lstrip('# ')}" for name, text in bundled_configs().items()]
+    return _described(bundled_configs())
+
+
+def studies() -> list[str]:
+    """The bundled studies: the first comment line of each."""
+    from experiments.studies.config import bundled_studies
+
+    return _described(bundled_studies())
+
+
+def _described(texts: Mapping[str, str]) -> list[str]:
+    return [f"{name}: {text.splitlines()[0].lstrip('# ')}" for name, text in texts.items()]
 
 
 def _line(name: str, listed: Any) -> str:

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from bandits.reward_models.log_files import read_frame
 from experiments.cells import file_hash, hash_of
 from experiments.progress import Reporter
+from experiments.studies.folder import StudyFolder
 from experiments.studies.replay_config import AsosStudy
 from experiments.studies.replay_page import Replay, write_replay
-from experiments.studies.replay_parts import sources, start_folder, stored_part
+from experiments.studies.replay_parts import sources, stored_part
 from experiments.studies.replay_results import replay_rules
 from experiments.studies.stopping_rules import Looks, click_looks, mean_looks
 
@@ -72,7 +73,7 @@ def run_asos(config: AsosStudy, out: Path, reporter: Reporter | None = None) -> 
         ValueError: When the file does not hold the dataset's table.
     """
     reporter = reporter or Reporter()
-    start_folder(out, config)
+    StudyFolder.start(out, config)
     path = Path(str(config.data.path))
     frame = read_asos(path)
     comparisons, notes = prepare(frame, config.data.metrics, config.data.least_growth)

@@ -20,9 +20,10 @@ from bandits.reward_models.click_log import ClickLog, read_click_log
 from bandits.statistics import predictive_test
 from experiments.cells import hash_of
 from experiments.progress import Reporter
+from experiments.studies.folder import StudyFolder
 from experiments.studies.replay_config import UpworthyStudy
 from experiments.studies.replay_page import Replay, write_replay
-from experiments.studies.replay_parts import sources, start_folder, stored_part
+from experiments.studies.replay_parts import sources, stored_part
 from experiments.studies.replay_results import replay_rules
 from experiments.studies.stopping_rules import click_looks
 
@@ -80,7 +81,7 @@ def run_upworthy(config: UpworthyStudy, out: Path, reporter: Reporter | None = N
         ValueError: When the file is not the archive, or holds no test of two headlines.
     """
     reporter = reporter or Reporter()
-    start_folder(out, config)
+    StudyFolder.start(out, config)
     log = read_click_log(Path(str(config.data.path)), format="upworthy")
     found = headline_tests(log, config.looks)
     tests = drawn_tests(found, config.data.max_tests, config.seed)
