@@ -184,9 +184,9 @@ def load_config(source: str | Path, overrides: Sequence[str] = (), *, quick: boo
         raise ConfigError(origin, [Problem("", str(error))]) from None
     if not isinstance(raw, dict):
         raise ConfigError(origin, [Problem("", f"must be a mapping of keys to values. Got {shown(raw)}.")])
-    _resolve_path(raw, folder)
+    resolve_data_path(raw, folder)
     problems = apply_overrides(raw, overrides)
-    _resolve_path(raw, Path.cwd())
+    resolve_data_path(raw, Path.cwd())
     policies, policy_problems = _resolve_policies(raw.get("policies"), folder)
     problems += policy_problems
     try:
@@ -239,7 +239,8 @@ def _read(source: str) -> tuple[str, str, Path]:
         raise ConfigError(str(path), [Problem("", f"must be UTF-8 text: {error}.")]) from None
 
 
-def _resolve_path(raw: dict[str, Any], folder: Path) -> None:
+def resolve_data_path(raw: dict[str, Any], folder: Path) -> None:
+    """Make `data.path` absolute in place: relative ones belong to `folder`."""
     data = raw.get("data")
     if isinstance(data, dict) and isinstance(data.get("path"), str):
         data["path"] = str(folder / Path(data["path"]).expanduser())

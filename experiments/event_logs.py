@@ -284,7 +284,7 @@ def _file_name(label: str) -> str:
     >>> _file_name("EpsilonGreedy 0.1"), _file_name("A/B <test>")
     ('EpsilonGreedy 0.1', 'A_B _test_')
     """
-    return re.sub(r"[^\w .+=()-]", "_", label).strip(". ") or "_"
+    return re.sub(r"[^\w .,+=()-]", "_", label).strip(". ") or "_"
 
 
 def _facts(log: EventLog, cells: Sequence[Cell]) -> dict[str, Any]:

@@ -13,11 +13,11 @@ from pydantic import Field, ValidationError
 from bandits import KernelPolicy
 from bandits.core import FloatArray
 from bandits.core import Problem as BanditProblem
-from experiments.config import Section
+from experiments.config import Section, resolve_data_path
 from experiments.policy_specs import build_policy, resolve_policy
 from experiments.problems import ConfigError, Problem, did_you_mean, from_pydantic, shown
 from experiments.studies.observed import ships_for_good
-from experiments.studies.replay_config import AsosStudy, UpworthyStudy, quick_replay, replay_problems
+from experiments.studies.replay_config import AsosStudy, ReplayStudy, UpworthyStudy, quick_replay, replay_problems
 from experiments.studies.watched import CONTROL
 from experiments.yaml_file import apply_overrides, parse
 from policies.ab import RampUpABTest
@@ -142,9 +142,9 @@ def load_study(source: str | Path, overrides: Sequence[str] = (), *, quick: bool
         raise ConfigError(origin, [Problem("", str(error))]) from None
     if not isinstance(raw, dict):
         raise ConfigError(origin, [Problem("", f"must be a mapping of keys to values. Got {shown(raw)}.")])
-    _place_path(raw, folder)
+    resolve_data_path(raw, folder)
     problems = apply_overrides(raw, overrides)
-    _place_path(raw, Path.cwd())
+    resolve_data_path(raw, Path.cwd())
     kind = raw.get("study")
     if not isinstance(kind, str) or kind not in KINDS:
         hint = did_you_mean(kind, KINDS) if isinstance(kind, str) else f"Known: {', '.join(KINDS)}."
@@ -185,13 +185,6 @@ def _read(source: str) -> tuple[str, str, Path]:
         return path.read_text(encoding="utf-8"), str(path), path.resolve().parent
     except UnicodeDecodeError as error:
         raise ConfigError(str(path), [Problem("", f"must be UTF-8 text: {error}.")]) from None
-
-
-def _place_path(raw: dict[str, Any], folder: Path) -> None:
-    """Let a relative `data.path` begin at `folder`."""
-    data = raw.get("data")
-    if isinstance(data, dict) and isinstance(data.get("path"), str):
-        data["path"] = str(folder / Path(data["path"]).expanduser())
 
 
 def _resolve_policies(raw: object, folder: Path) -> tuple[dict[str, Any], list[Problem]]:
@@ -283,8 +276,12 @@ def _quick_effects(config: EffectsStudy) -> EffectsStudy:
     return config.model_copy(update={"name": f"{config.name}-quick", "simulation": smaller})
 
 
+def _replay_problems(config: ReplayStudy, folder: Path) -> list[Problem]:
+    return replay_problems(config)
+
+
 KINDS: dict[str, Kind] = {
     "effects": Kind(EffectsStudy, _effects_problems, _quick_effects),
-    "asos": Kind(AsosStudy, lambda config, folder: replay_problems(config), quick_replay),
-    "upworthy": Kind(UpworthyStudy, lambda config, folder: replay_problems(config), quick_replay),
+    "asos": Kind(AsosStudy, _replay_problems, quick_replay),
+    "upworthy": Kind(UpworthyStudy, _replay_problems, quick_replay),
 }

@@ -1,4 +1,4 @@
-"""The folder of a replay, with its finished parts, so that an interrupted one goes on where it was."""
+"""The finished parts of a replay, so that an interrupted one goes on where it was."""
 
 from __future__ import annotations
 

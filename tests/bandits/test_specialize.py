@@ -53,7 +53,7 @@ def test_an_edit_of_a_helper_is_noticed(tmp_path):
 
 def test_sources_reach_helpers_and_branches():
     names = {path.name for path in kernel_sources(BranchTest({"a": UCB1(), "b": LinUCB()}, ABTest(9)).kernel)}
-    assert {"policy_split.py", "ucb.py", "linucb.py", "choice.py", "random.py"} <= names
+    assert {"branch_test.py", "ucb.py", "linucb.py", "choice.py", "random.py"} <= names
     assert not any("numba" in str(path.parent) for path in kernel_sources(UCB1().kernel))
 
 

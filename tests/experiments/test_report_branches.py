@@ -1,6 +1,7 @@
 """Tests between policies in a run and its report: numbers made again from the traces with pandas and statsmodels."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from statsmodels.stats.multitest import multipletests
 from bandits import PropensityTable
 from experiments.config import load_config
 from experiments.problems import ConfigError
+from experiments.report_adaptivity import adaptivity_caveats
 from experiments.report_branches import biases, branch_tests
 from experiments.run_data import RunData
 from experiments.runner import run_experiment
@@ -139,3 +141,13 @@ def test_segments_without_users_are_refused(run, tmp_path):
     loaded = load_config(Path(run).parent / "branches.yaml", ["world.segments.pilots=pilot"])
     with pytest.raises(ValueError, match=r"`world.segments` must each fit some user. Got none for pilots."):
         run_experiment(loaded, tmp_path / "run", threads=1)
+
+
+def test_learning_branches_are_named_as_what_the_test_is_not_made_for(data):
+    (words,) = [text for text in adaptivity_caveats(data) if text.startswith("test tests policies")]
+    assert "of which learns learns while the test runs" in words
+    assert "is wrong at another rate than its level says" in words
+    spec = data.config.policies["test"]
+    still = {"policy": "BranchTest", "branches": {name: spec["branches"][name] for name in ("nothing", "splits")}}
+    config = SimpleNamespace(policies={"test": still})
+    assert adaptivity_caveats(SimpleNamespace(config=config, manifest={"adaptive": {}})) == []

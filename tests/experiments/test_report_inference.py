@@ -157,6 +157,13 @@ def test_bandits_are_named_and_designs_and_splits_are_not(run: tuple[RunData, st
     assert adaptivity_caveats(one)[0].startswith("Within a run, UCB1 chooses by")
 
 
+@pytest.mark.faults
+def test_a_run_of_an_earlier_version_is_refused(run: tuple[RunData, str]) -> None:
+    data, _ = run
+    with pytest.raises(ValueError, match=r"must say which policies are adaptive\. Got one of an earlier version"):
+        adaptive_policies(_with(data, manifest={"late_items": []}, run=data.run))
+
+
 def _with(data: RunData, **changes: object) -> Any:
     """The same data with some attributes changed."""
     names = ("config", "rounds", "curves", "world", "table", "num_worlds", "num_units", "unit", "summary", "manifest")

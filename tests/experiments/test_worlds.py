@@ -1,12 +1,13 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from bandits import PropensityTable
-from experiments.audience import arrivals
+from experiments.audience import arrivals, segments_of, with_null_item
 from experiments.config import ExperimentConfig, load_config
-from experiments.learned_worlds import _inputs_hash
+from experiments.learned_worlds import _inputs_hash, _read
 from experiments.plan import plan_cells
 from experiments.progress import Reporter
 from experiments.provenance import sources_hash
@@ -90,3 +91,47 @@ def test_other_weights_in_the_same_folder_are_noticed(tmp_path: Path) -> None:
     assert _inputs_hash(load_config("newsroom", overrides).config) == before
     (tmp_path / "model.safetensors").write_bytes(b"two")
     assert _inputs_hash(load_config("newsroom", overrides).config) != before
+
+
+def click_log_config(tmp_path: Path, nothing: str) -> ExperimentConfig:
+    pd.DataFrame(LOG_ROWS, columns=["user_text", "item_text", "impressions", "clicks"]).to_csv(
+        tmp_path / "log.csv", index=False
+    )
+    (tmp_path / "c.yaml").write_text(
+        f"name: c\ndata: {{source: click_log, path: log.csv}}\nworld: {{no_recommendation: {nothing}}}\n"
+        "baseline: ABTest\npolicies: {ABTest: {visitors: 20}, NoRecommendation: }\n"
+    )
+    return load_config(tmp_path / "c.yaml").config
+
+
+LOG_ROWS = [("u", "one", 50, 5), ("u", "two", 50, 7), ("u", "no teaser", 80, 2), ("v", "no teaser", 120, 4)]
+
+
+@pytest.mark.model
+def test_the_rate_without_a_recommendation_comes_from_the_log(tmp_path: Path) -> None:
+    """Its impressions teach the reward model nothing."""
+    source = _read(click_log_config(tmp_path, "no teaser"))
+    assert source.null_rate == 6 / 200
+    assert source.log.items == ("one", "two")
+    assert source.log.base_rate == 12 / 100
+    assert _read(click_log_config(tmp_path, "0.25")).null_rate == 0.25
+
+
+@pytest.mark.model
+@pytest.mark.faults
+def test_a_text_that_is_not_in_the_log_stands_for_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"Got 'no teasers'. Did you mean `no teaser`"):
+        _read(click_log_config(tmp_path, "no teasers"))
+
+
+def test_nothing_is_one_more_item_for_everybody() -> None:
+    table = PropensityTable.single_world(np.array([[0.1, 0.2], [0.3, 0.4]]), user_texts=("a baker", "a pilot"))
+    wider = with_null_item(table, 0.05)
+    np.testing.assert_allclose(wider.p[0], [[0.1, 0.2, 0.05], [0.3, 0.4, 0.05]])
+    assert wider.item_texts[0, 2] == "(nothing recommended)"
+    assert wider.num_items.tolist() == [3]
+    assert segments_of(table, {"flies": "PILOT", "bakes": "bak"}) == {"flies": [1], "bakes": [0]}
+    assert segments_of(table, {"bakes": "bak"}) == {"bakes": [0], "others": [1]}
+    assert segments_of(table, {}) is None
+    with pytest.raises(ValueError, match=r"must each fit some user\. Got none for bakes\."):
+        segments_of(table, {"anybody": "^a", "bakes": "bak"})

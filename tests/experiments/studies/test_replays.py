@@ -11,8 +11,10 @@ import pytest
 import yaml
 from pydantic import ValidationError
 from scipy import stats as reference
+from typer.testing import CliRunner
 
 from bandits.reward_models import read_click_log
+from experiments.cli import app
 from experiments.studies import asos, upworthy
 from experiments.studies.asos import prepare, read_asos, run_asos
 from experiments.studies.replay_config import AsosStudy, UpworthyStudy, quick_replay, replay_problems
@@ -358,3 +360,16 @@ def test_real_headline_tests(tmp_path: Path) -> None:
     results = pd.read_csv(tmp_path / "out" / "results.csv").set_index("rule")
     assert results.loc["naive peeking", "tests"] == 100
     assert results.loc["naive peeking", "unproven"] > results.loc["O'Brien-Fleming", "unproven"]
+
+
+def test_the_command_replays_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    three_tests(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    arguments = ["study", "asos", "--set", "data.path=asos.parquet", "--set", "data.metrics=[1]", "--out", "here"]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "here" / "report.html").is_file()
+    assert str(tmp_path / "asos.parquet") in (tmp_path / "here" / "config.yaml").read_text(encoding="utf-8")
+    missing = CliRunner().invoke(app, ["study", "asos"])
+    assert missing.exit_code == 2
+    assert "data.path: must be the ASOS dataset's file. Say --set data.path=FILE." in missing.output
