@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import inspect
 import math
 import textwrap
@@ -11,10 +10,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from bandits import KernelPolicy
 from experiments import provenance
+from experiments.html_page import inlined, template
 from experiments.progress import Reporter
 from experiments.run_folder import write_text
 from experiments.studies.config import EffectsStudy
@@ -97,10 +96,7 @@ def write_page(
     reporter: Reporter,
 ) -> Path:
     """Draw the figures, write summary.txt and report.html, tell the first of it, and say where the latter is."""
-    figures = {
-        name: "data:image/svg+xml;base64," + base64.b64encode((folder.figures / f"{name}.svg").read_bytes()).decode()
-        for name in draw_figures(config, table, folder.figures)
-    }
+    figures = {name: inlined(folder.figures / f"{name}.svg") for name in draw_figures(config, table, folder.figures)}
     sections = list(_sections(config, table))
     content = {
         "title": f"{config.name}: what designs find, ship and lose",
@@ -116,14 +112,7 @@ def write_page(
     }
     write_text(folder.path / "summary.txt", "\n".join(_text(content, sections)) + "\n")
     reporter.say("\n".join(_outline(content, sections)))
-    environment = Environment(
-        loader=PackageLoader("experiments"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("study.html.j2").render(**content, sections=sections, figures=figures)
+    page = template("study.html.j2").render(**content, sections=sections, figures=figures)
     report = folder.path / "report.html"
     write_text(report, page)
     return report

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +9,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from experiments.html_page import inlined, interval, percent, template
 from experiments.progress import Reporter
-from experiments.report import interval, number, p_value, percent, signed
 from experiments.run_folder import write_text
 from experiments.studies.replay_config import ReplayStudy
 from experiments.studies.replay_figures import draw_replay
@@ -89,10 +87,10 @@ def write_replay(replay: Replay, config: ReplayStudy, out: Path, reporter: Repor
         ],
         "losers": _losers(by_metric[first]),
         "notes": replay.notes,
-        "figures": {name: _inlined(out / "figures" / f"{name}.svg") for name in names},
+        "figures": {name: inlined(out / "figures" / f"{name}.svg") for name in names},
     }
     page = out / "report.html"
-    write_text(page, _template().render(**content))
+    write_text(page, template("replay.html.j2", span=_span, isnan=np.isnan).render(**content))
     return page
 
 
@@ -182,26 +180,3 @@ def _losers(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [
         {str(key): value for key, value in row.items()} for row in rows.nsmallest(_LOSERS, "ahead").to_dict("records")
     ]
-
-
-def _inlined(file: Path) -> str:
-    return "data:image/svg+xml;base64," + base64.b64encode(file.read_bytes()).decode()
-
-
-def _template() -> Any:
-    environment = Environment(
-        loader=PackageLoader("experiments"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals |= {"span": _span, "isnan": np.isnan}
-    environment.filters |= {
-        "number": number,
-        "signed": signed,
-        "percent": percent,
-        "p_value": p_value,
-        "count": lambda value: f"{value:,.0f}",
-    }
-    return environment.get_template("replay.html.j2")

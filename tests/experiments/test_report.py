@@ -13,7 +13,7 @@ from bandits.statistics import sample_size_two_proportions, sample_sizes_two_pro
 from experiments import runner
 from experiments.config import load_config
 from experiments.figures import arms_in_test, planned_lengths
-from experiments.report import number
+from experiments.html_page import number
 from experiments.report_worlds import discovery, ideal_shares
 from experiments.run_data import RunData
 from experiments.run_folder import RunFolder
