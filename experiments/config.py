@@ -194,7 +194,7 @@ def load_config(source: str | Path, overrides: Sequence[str] = (), *, quick: boo
     except ValidationError as error:
         problems = from_pydantic(error, ExperimentConfig, raw) + problems
         raise ConfigError(origin, problems) from None
-    problems += _cross_problems(config) + _device_problems(config, folder)
+    problems += _cross_problems(config, raw["policies"]) + _device_problems(config, folder)
     if problems:
         raise ConfigError(origin, problems)
     return LoadedConfig(config=_quick(config) if quick else _completed(config), folder=folder)
@@ -258,18 +258,19 @@ def _resolve_policies(raw: object, folder: Path) -> tuple[dict[str, Resolved], l
     return resolved, problems
 
 
-def _cross_problems(config: ExperimentConfig) -> list[Problem]:
+def _cross_problems(config: ExperimentConfig, labels: Mapping[str, object]) -> list[Problem]:
+    """What values say of each other; `labels` has all policies, those too that have problems of their own."""
     problems = []
-    if config.baseline not in config.policies:
-        hint = did_you_mean(config.baseline, config.policies)
+    if config.baseline not in labels:
+        hint = did_you_mean(config.baseline, labels)
         problems.append(Problem("baseline", f"must be the label of a policy. Got `{config.baseline}`. {hint}"))
     for label in config.report.traffic or ():
-        if label not in config.policies:
-            hint = did_you_mean(label, config.policies)
+        if label not in labels:
+            hint = did_you_mean(label, labels)
             problems.append(Problem("report.traffic", f"must hold labels of policies. Got `{label}`. {hint}"))
     for label in () if config.simulation.log_events == "all" else config.simulation.log_events or ():
-        if label not in config.policies:
-            hint = did_you_mean(label, config.policies)
+        if label not in labels:
+            hint = did_you_mean(label, labels)
             problems.append(Problem("simulation.log_events", f"must hold labels of policies. Got `{label}`. {hint}"))
     path = getattr(config.data, "path", None)
     if isinstance(config.data, UpworthyData) and path is None:

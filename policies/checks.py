@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 
 def require_number(name: str, value: float, low: float, high: float = math.inf, *, strict: bool = False) -> None:
@@ -33,13 +34,41 @@ def require_integer(name: str, value: int, low: int) -> None:
         raise ValueError(f"`{name}` must be at least {low}. Got {value}.")
 
 
-def checked_weights(weights: tuple[float, ...]) -> tuple[float, ...]:
+def checked_numbers(name: str, values: Sequence[float]) -> tuple[float, ...]:
+    """The values as finite floats.
+
+    Raises:
+        TypeError: When they are not a list of numbers.
+        ValueError: When one is not finite.
+    """
+    if isinstance(values, str) or not isinstance(values, Sequence):
+        raise TypeError(f"`{name}` must be a list of numbers. Got {values!r}.")
+    for value in values:
+        require_number(name, value, -math.inf)
+    return tuple(float(value) for value in values)
+
+
+def checked_prior(prior: Sequence[float]) -> tuple[float, float]:
+    """The parameters a and b of a Beta prior, which must be above 0.
+
+    Raises:
+        TypeError: When they are not a list of numbers.
+        ValueError: When there are not two, or one is not above 0.
+    """
+    values = checked_numbers("prior", prior)
+    if len(values) != 2 or min(values) <= 0:
+        raise ValueError(f"`prior` must be two numbers above 0. Got {list(values)}.")
+    return values[0], values[1]
+
+
+def checked_weights(weights: Sequence[float]) -> tuple[float, ...]:
     """The weights of a split, which must be non-negative and sum to 1.
 
     Raises:
-        ValueError: When they are not.
+        TypeError: When they are not a list of numbers.
+        ValueError: When they are not such weights.
     """
-    values = tuple(float(weight) for weight in weights)
+    values = checked_numbers("weights", weights)
     if any(not weight >= 0 for weight in values):
         raise ValueError(f"`weights` must be at least 0. Got {list(values)}.")
     if not math.isclose(sum(values), 1.0, abs_tol=1e-9):

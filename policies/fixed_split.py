@@ -37,7 +37,7 @@ class FixedSplit(KernelPolicy):
     adaptive = False
 
     def __init__(self, weights: Sequence[float] | None = None) -> None:
-        self.weights = None if weights is None else checked_weights(tuple(weights))
+        self.weights = None if weights is None else checked_weights(weights)
 
     def layout(self, problem: Problem) -> Layout:
         weights = self.weights or (1.0 / problem.num_arms,) * problem.num_arms

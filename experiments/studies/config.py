@@ -23,6 +23,7 @@ from experiments.yaml_file import apply_overrides, parse
 from policies.ab import RampUpABTest
 
 QUICK_REPLICATIONS = 200
+MOST_CELLS = 100_000
 
 
 class EffectsWorld(Section):
@@ -159,7 +160,8 @@ def load_study(source: str | Path, overrides: Sequence[str] = (), *, quick: bool
         config = section.model_validate(raw | ({"policies": resolved} if resolved else {}), strict=True)
     except ValidationError as error:
         raise ConfigError(origin, [*from_pydantic(error, section, raw), *problems]) from None
-    problems += KINDS[kind].problems(config, folder)
+    if not problems:  # else labels of policies with problems would seem not to be there
+        problems += KINDS[kind].problems(config, folder)
     if problems:
         raise ConfigError(origin, problems)
     return LoadedStudy(KINDS[kind].quick(config) if quick else config, folder)
@@ -238,6 +240,12 @@ def _label_problems(config: EffectsStudy) -> list[Problem]:
     if config.headline.effect is not None and config.headline.effect not in config.world.effects:
         text = f"must be one of `world.effects` {config.world.effects}. Got {config.headline.effect}."
         problems.append(Problem("headline.effect", text))
+    cells = (
+        len(config.world.effects) * len(config.policies) * -(-config.simulation.replications // config.simulation.chunk)
+    )
+    if cells > MOST_CELLS:
+        text = f"must not be so small that there are more than {MOST_CELLS:,} pieces to store. Got {cells:,} pieces of "
+        problems.append(Problem("simulation.chunk", f"{text}{config.simulation.chunk:,} replications."))
     for label, count in config.simulation.fewer.items():
         if not 2 <= count <= config.simulation.replications:
             text = f"must lie in 2..{config.simulation.replications}, the replications of the others. Got {count}."

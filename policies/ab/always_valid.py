@@ -13,7 +13,7 @@ from bandits.statistics.kernels import beta_mixture_test_evidence, normal_mixtur
 from policies.ab import state as ab
 from policies.ab.design import ABDesign, IfNone, IfWinner, Unit
 from policies.ab.evidence import variance_of_difference
-from policies.checks import require_integer, require_number
+from policies.checks import checked_prior, require_integer, require_number
 
 Method = Literal["predictive", "msprt", "beta-mixture"]
 
@@ -157,14 +157,10 @@ class AlwaysValidABTest(ABDesign):
             require_integer("visitors", visitors, 2)
         require_number("tau", tau, 0.0, strict=True)
         require_integer("burn_in", burn_in, 1)
-        if len(prior) != 2:
-            raise ValueError(f"`prior` must be two numbers above 0. Got {prior!r}.")
-        for value in prior:
-            require_number("prior", value, 0.0, strict=True)
         require_integer("look_every", look_every, 1)
         require_number("alpha", alpha, 0.0, 1.0, strict=True)
         self.method, self.visitors, self.tau, self.burn_in = method, visitors, tau, burn_in
-        self.prior, self.look_every, self.alpha = (float(prior[0]), float(prior[1])), look_every, alpha
+        self.prior, self.look_every, self.alpha = checked_prior(prior), look_every, alpha
 
     def length(self, num_arms: int) -> int | None:
         return self.visitors

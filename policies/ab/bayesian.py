@@ -10,7 +10,7 @@ from bandits.kernel import Kernel, Layout, ScalarFeedback, State
 from bandits.statistics.kernels import expected_loss
 from policies.ab import state as ab
 from policies.ab.design import ABDesign, IfNone, IfWinner
-from policies.checks import require_integer, require_number
+from policies.checks import checked_prior, require_integer, require_number
 
 # Own parameters: the largest expected loss, the prior's a and b, how often to look, the most results (0: no end).
 _MAX_LOSS, _A, _B, _LOOK_EVERY, _MOST = range(5)
@@ -83,13 +83,9 @@ class BayesianABTest(ABDesign):
         require_number("max_loss", max_loss, 0.0, 1.0, strict=True)
         if visitors is not None:
             require_integer("visitors", visitors, 2)
-        if len(prior) != 2:
-            raise ValueError(f"`prior` must be two numbers above 0. Got {prior!r}.")
-        for value in prior:
-            require_number("prior", value, 0.0, strict=True)
         require_integer("look_every", look_every, 1)
         self.max_loss, self.visitors, self.look_every = max_loss, visitors, look_every
-        self.prior = (float(prior[0]), float(prior[1]))
+        self.prior = checked_prior(prior)
 
     def length(self, num_arms: int) -> int | None:
         return self.visitors

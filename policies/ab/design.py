@@ -59,7 +59,7 @@ class ABDesign(KernelPolicy):
             if value not in get_args(allowed):
                 raise ValueError(f"`{name}` must be {' or '.join(get_args(allowed))}. Got {value!r}.")
         self.control, self.by, self.if_winner, self.if_none = control, by, if_winner, if_none
-        self.weights = None if weights is None else checked_weights(tuple(weights))
+        self.weights = None if weights is None else checked_weights(weights)
 
     def length(self, num_arms: int) -> int | None:
         """Visitors after which the test ends at the latest when `num_arms` arms take part; None where it may not end.

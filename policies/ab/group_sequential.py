@@ -15,7 +15,7 @@ from bandits.statistics import GroupSequentialDesign, group_sequential_design, i
 from policies.ab import state as ab
 from policies.ab.design import ABDesign, IfNone, IfWinner, Unit, fixed_length, require_length
 from policies.ab.evidence import z_statistic
-from policies.checks import require_integer, require_number
+from policies.checks import checked_numbers, require_integer, require_number
 
 Spending = Literal["obrien-fleming", "pocock", "naive"]
 
@@ -112,8 +112,10 @@ class GroupSequentialABTest(ABDesign):
             require_integer("looks", looks, 2)
             if looks > 100:
                 raise ValueError(f"`looks` must be at most 100: for more, AlwaysValidABTest. Got {looks}.")
-        elif list(looks) != sorted(set(looks)) or not looks or looks[0] <= 0 or looks[-1] != 1:
-            raise ValueError(f"`looks` must be a number, or shares that increase to 1. Got {looks!r}.")
+        else:
+            shares = checked_numbers("looks", looks)
+            if list(shares) != sorted(set(shares)) or not shares or shares[0] <= 0 or shares[-1] != 1:
+                raise ValueError(f"`looks` must be a number, or shares that increase to 1. Got {looks!r}.")
         self.visitors, self.minimum_effect, self.baseline = visitors, minimum_effect, baseline
         self.looks, self.spending, self.power, self.alpha = looks, spending, power, alpha
 

@@ -13,7 +13,7 @@ from bandits.statistics.kernels import normal_mixture_evidence
 from policies.ab import state as ab
 from policies.ab.design import ABDesign, IfNone, IfWinner, Unit, fixed_length, require_length
 from policies.ab.evidence import holm_winner, variance_of_difference
-from policies.checks import require_integer, require_number
+from policies.checks import checked_numbers, require_integer, require_number
 
 # Own parameters: results of a stage before the last, tolerance, tau and burn-in of the guardrail, how often to look,
 # the level of the final test; then for a test of 0 .. K arms the log evidence of harm, the results of the last stage.
@@ -120,8 +120,9 @@ class RampUpABTest(ABDesign):
     ) -> None:
         super().__init__(control, weights, by, if_winner, if_none)
         require_integer("stage_visitors", stage_visitors, 1)
-        if not stages or list(stages) != sorted(set(stages)) or not 0 < stages[0] <= stages[-1] < 1:
-            raise ValueError(f"`stages` must be increasing shares in (0, 1). Got {list(stages)}.")
+        shares = checked_numbers("stages", stages)
+        if not shares or list(shares) != sorted(set(shares)) or not 0 < shares[0] <= shares[-1] < 1:
+            raise ValueError(f"`stages` must be increasing shares in (0, 1). Got {list(shares)}.")
         require_length(visitors, minimum_effect, baseline)
         require_number("power", power, 0.0, 1.0, strict=True)
         require_number("alpha", alpha, 0.0, 1.0, strict=True)
@@ -130,7 +131,7 @@ class RampUpABTest(ABDesign):
         require_number("tau", tau, 0.0, strict=True)
         require_integer("burn_in", burn_in, 1)
         require_integer("look_every", look_every, 1)
-        self.stage_visitors, self.stages = stage_visitors, tuple(float(share) for share in stages)
+        self.stage_visitors, self.stages = stage_visitors, shares
         self.visitors, self.minimum_effect, self.baseline = visitors, minimum_effect, baseline
         self.power, self.alpha, self.guardrail_alpha, self.tolerance = power, alpha, guardrail_alpha, tolerance
         self.tau, self.burn_in, self.look_every = tau, burn_in, look_every

@@ -226,7 +226,7 @@ def test_what_happens_after(play, if_winner, if_none):
         (lambda: GroupSequentialABTest(), "Exactly one of `visitors` and `minimum_effect` must be given."),
         (lambda: AlwaysValidABTest("wald"), "`method` must be predictive, msprt, beta-mixture. Got 'wald'."),
         (lambda: AlwaysValidABTest(by="user"), "`by` must be visit for method predictive"),
-        (lambda: AlwaysValidABTest(prior=(1, 0)), "`prior` must lie in"),
+        (lambda: AlwaysValidABTest(prior=(1, 0)), r"`prior` must be two numbers above 0. Got \[1.0, 0.0\]."),
         (lambda: AlwaysValidABTest(look_every=0), "`look_every` must be at least 1. Got 0."),
         (lambda: BayesianABTest(0.0), "`max_loss` must lie in"),
         (lambda: RampUpABTest(10, (0.5, 0.2), 100), "`stages` must be increasing shares"),
@@ -239,6 +239,22 @@ def test_what_happens_after(play, if_winner, if_none):
 @pytest.mark.faults
 def test_bad_designs_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: AlwaysValidABTest(prior=3), "`prior` must be a list of numbers. Got 3."),
+        (lambda: AlwaysValidABTest(prior=["a", 1]), "`prior` must be a number. Got 'a'."),
+        (lambda: GroupSequentialABTest(100, looks="abc"), "`looks` must be a list of numbers. Got 'abc'."),
+        (lambda: RampUpABTest(10, [0.1, "x"], 100), "`stages` must be a number. Got 'x'."),
+        (lambda: GroupSequentialABTest(100, weights=0.5), "`weights` must be a list of numbers. Got 0.5."),
+    ],
+)
+def test_values_of_the_wrong_type_are_named(make, message):
+    with pytest.raises(TypeError, match=message):
         make()
 
 
