@@ -3,7 +3,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 export PYTHONUNBUFFERED := 1
 
-# timeout: each group of tests has a budget in seconds; `make test-all` has none.
+# timeout: each group of tests has a budget in seconds, 20 minutes in all; `make test-all` has none.
 BUDGET = timeout --foreground --signal=INT --kill-after=10
 PYTEST = $(PYTHON) -m pytest --durations=5
 
@@ -14,11 +14,11 @@ demo: $(VENV)/offline
 
 test: $(VENV)/dev
 	$(MAKE) --no-print-directory check
-	$(BUDGET) 240 $(PYTEST) -m install
-	$(BUDGET) 240 $(PYTEST) -m "not install and not model and not statistics and not faults"
-	$(BUDGET) 120 $(PYTEST) -m "model and not faults and not statistics"
-	$(BUDGET) 360 $(PYTEST) -m statistics
-	$(BUDGET) 180 $(PYTEST) -m faults
+	$(BUDGET) 180 $(PYTEST) -m install
+	$(BUDGET) 420 $(PYTEST) -m "not install and not model and not statistics and not faults"
+	$(BUDGET) 150 $(PYTEST) -m "model and not faults and not statistics"
+	$(BUDGET) 300 $(PYTEST) -m statistics
+	$(BUDGET) 150 $(PYTEST) -m faults
 
 test-all: $(VENV)/dev
 	$(MAKE) --no-print-directory check
