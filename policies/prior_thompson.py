@@ -93,8 +93,7 @@ class PriorThompson(KernelPolicy):
             policy learns. By default the powers of 4 from 1 to 65,536.
 
     References:
-        Thompson (1933), see `BetaThompson`; Chapelle and Li (2011), section 5, on the prior's strength; and those of
-        `policies.prior_evidence`.
+        Thompson (1933), see `BetaThompson`; and those of `policies.prior_evidence`.
     """
 
     kernel = Kernel(
