@@ -19,6 +19,8 @@ from policies.linucb import LinUCB
 from policies.matrix_factorization import MatrixFactorization
 from policies.no_recommendation import NoRecommendation
 from policies.prior_greedy import PriorGreedy
+from policies.prior_thompson import PriorThompson
+from policies.prior_ucb import PriorUCB
 from policies.registry import PolicyRegistry
 from policies.thompson import BetaThompson
 from policies.ucb import UCB1
@@ -42,6 +44,8 @@ POLICIES = PolicyRegistry(
         "LinUCB": "policies.linucb:LinUCB",
         "MatrixFactorization": "policies.matrix_factorization:MatrixFactorization",
         "PriorGreedy": "policies.prior_greedy:PriorGreedy",
+        "PriorThompson": "policies.prior_thompson:PriorThompson",
+        "PriorUCB": "policies.prior_ucb:PriorUCB",
         "NoRecommendation": "policies.no_recommendation:NoRecommendation",
         "BranchTest": "policies.ab:BranchTest",
         "NeuralGreedy": "policies.neural:NeuralGreedy",
@@ -67,6 +71,8 @@ __all__ = [
     "NeuralGreedy",
     "NoRecommendation",
     "PriorGreedy",
+    "PriorThompson",
+    "PriorUCB",
     "RampUpABTest",
 ]
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from bandits.core import Problem
+
 
 def require_number(name: str, value: float, low: float, high: float = math.inf, *, strict: bool = False) -> None:
     """Raise unless `value` is a finite number in [low, high], or in (low, high) when `strict`.
@@ -87,3 +89,12 @@ def require_linear_features(features: str, user_components: int, arm_components:
         raise ValueError(f"`features` must be disjoint or product. Got {features!r}.")
     require_integer("user_components", user_components, 0)
     require_integer("arm_components", arm_components, 0)
+
+
+def require_predictions(policy: str, problem: Problem) -> None:
+    """Raise ValueError unless contexts carry predictions (`Context.prior`), naming the policy that needs them."""
+    if not problem.has_prior:
+        raise ValueError(
+            f"{policy} needs an environment that hands out predictions (`world.prior` in a config, `prior` of "
+            "SimulatedUsers). Got one without."
+        )

@@ -9,7 +9,7 @@ from bandits.core import FloatArray, Problem
 from bandits.kernel import Kernel, Layout, ScalarContext, ScalarFeedback, State
 from bandits.kernel_policy import KernelPolicy
 from bandits.random import uniform
-from policies.checks import require_number
+from policies.checks import require_number, require_predictions
 
 
 def _select(state: State, context: ScalarContext, random: Any) -> int:
@@ -51,9 +51,5 @@ class PriorGreedy(KernelPolicy):
         self.epsilon = epsilon
 
     def layout(self, problem: Problem) -> Layout:
-        if not problem.has_prior:
-            raise ValueError(
-                "PriorGreedy needs an environment that hands out predictions (`world.prior` in a config, `prior` of "
-                "SimulatedUsers). Got one without."
-            )
+        require_predictions("PriorGreedy", problem)
         return Layout(params=(self.epsilon,))

@@ -27,6 +27,8 @@ from policies import (
     MatrixFactorization,
     NoRecommendation,
     PriorGreedy,
+    PriorThompson,
+    PriorUCB,
     RampUpABTest,
 )
 
@@ -74,6 +76,10 @@ MAKERS = {
     ),
     "MatrixFactorization": MatrixFactorization,
     "PriorGreedy": partial(PriorGreedy, 0.1),
+    "PriorThompson": PriorThompson,
+    "PriorThompson fixed": partial(PriorThompson, 20.0),
+    "PriorUCB": partial(PriorUCB, width=0.5),
+    "PriorUCB fixed": partial(PriorUCB, 20.0, 0.5),
     "scalar": FollowTheLeader,
     "NeuralGreedy": lambda: policies.NeuralGreedy(replay=100),
     "TorchLinearThompson": lambda: importlib.import_module("policies.neural").TorchLinearThompson(),

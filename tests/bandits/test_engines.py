@@ -27,6 +27,8 @@ from policies import (
     LinearThompson,
     LinUCB,
     MatrixFactorization,
+    PriorThompson,
+    PriorUCB,
     RampUpABTest,
 )
 
@@ -41,6 +43,7 @@ TABLE = PropensityTable(
     world_ids=("x", "y", "z"),
 )
 USERS, ARMS = RNG.normal(size=(20, 3)), RNG.normal(size=(3, 5, 2))
+PREDICTIONS = RNG.uniform(0, 0.4, (3, 20, 5))
 
 
 def users(n):
@@ -51,6 +54,7 @@ def users(n):
         arm_features=ARMS,
         available_from=[0, 0, 0, 0, 150],
         visitors_per_day=50,
+        prior=PREDICTIONS,
     )
 
 
@@ -81,7 +85,12 @@ POLICIES = {
         RampUpABTest(30, (0.1, 0.5), 100, by="user"),
     ),
     "BranchTest pooled": BranchTest({"a": LinUCB(), "b": MatrixFactorization()}, ABTest(100), learn="pooled"),
+    "PriorThompson": PriorThompson(),
+    "PriorThompson fixed": PriorThompson(30),
+    "PriorUCB": PriorUCB(width=0.2),
+    "PriorUCB fixed": PriorUCB(30),
 }
+PAIRS = [pair for pair in itertools.product(ENVS, POLICIES) if pair[0] == "users" or not pair[1].startswith("Prior")]
 
 
 def assert_same(first, second):
@@ -95,7 +104,7 @@ def assert_same(first, second):
 
 
 @pytest.mark.parametrize("engine", ["lockstep", "python"])
-@pytest.mark.parametrize(("env", "policy"), [*itertools.product(ENVS, POLICIES)])
+@pytest.mark.parametrize(("env", "policy"), PAIRS)
 def test_engines_agree_bit_for_bit(env, policy, engine):
     arguments = {"horizon": 300, "seed": 4, "snapshots": 20, "first_replication": 2}
     fused = simulate(ENVS[env](4), POLICIES[policy], engine="fused", **arguments)
