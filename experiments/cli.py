@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import Annotated, TextIO, cast
 
 import typer
 
@@ -104,13 +104,24 @@ def study(
 
 @app.command(name="check-log")
 def check_log_(
-    file: Annotated[Path, typer.Argument(help="A click log: CSV, Parquet, or the Upworthy archive's CSV.")],
+    path: Annotated[
+        Path, typer.Argument(help="A click log: CSV, Parquet, or the file, folder or archive of a public data set.")
+    ],
+    format: Annotated[str, typer.Option(help="How it is written, such as mind; auto: by names and columns.")] = "auto",
+    watch_ratio: Annotated[
+        float | None, typer.Option(help="KuaiRec: watching a larger share of a video counts as a click. [default: 2]")
+    ] = None,
+    tab: Annotated[
+        list[int] | None, typer.Option(help="KuaiRand: a tab of the app to read; may be repeated. [default: all]")
+    ] = None,
 ) -> None:
     """Say in one page what a click log can and cannot answer, before anything trains."""
     with _plain_errors():
         from bandits.reward_models import check_log, read_click_log
+        from bandits.reward_models.log_format import LogFormat
 
-        typer.echo(check_log(read_click_log(file)).to_text())
+        log = read_click_log(path, format=cast(LogFormat, format), watch_ratio=watch_ratio, tabs=tab or None)
+        typer.echo(check_log(log).to_text())
 
 
 @app.command()

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from bandits.reward_models.fit_config import FitConfig
+from bandits.reward_models.log_format import LogFormat
 from experiments.policy_specs import Resolved, build_policy, resolve_policy, torch_twin
 from experiments.problems import ConfigError, Problem, did_you_mean, from_pydantic, shown
 from experiments.yaml_file import apply_overrides, parse
@@ -34,10 +35,15 @@ class NewsroomData(Section):
 
 
 class ClickLogData(Section):
-    """A click log of your own, CSV or Parquet; `bandits check-log` says what it can answer."""
+    """A click log of your own, CSV or Parquet, or a public data set; `bandits check-log` says what it can answer."""
 
     source: Literal["click_log"]
-    path: str = Field(description="the file; relative to the config file")
+    path: str = Field(description="the file, or a data set's folder or archive; relative to the config file")
+    format: LogFormat = Field("auto", description="how it is written; 'auto' tells by names and columns")
+    watch_ratio: float | None = Field(
+        None, ge=0, description="KuaiRec: watching a larger share of a video counts as a click; default: 2"
+    )
+    tabs: list[int] | None = Field(None, min_length=1, description="KuaiRand: tabs of the app to read; default: all")
     max_users: int = Field(2_000, ge=1, description="simulate at most this many of its users, drawn at random")
 
 
@@ -275,6 +281,9 @@ def _cross_problems(config: ExperimentConfig, labels: Mapping[str, object]) -> l
     path = getattr(config.data, "path", None)
     if isinstance(config.data, UpworthyData) and path is None:
         problems.append(Problem("data.path", "must be the archive's CSV file. Say --set data.path=FILE.csv."))
+    elif isinstance(config.data, ClickLogData):
+        if not Path(config.data.path).exists():
+            problems.append(Problem("data.path", f"must be a file, or a data set's folder or archive. Got {path}."))
     elif (
         path is not None and not (Path(path) / "table.json" if config.data.source == "table" else Path(path)).is_file()
     ):

@@ -86,7 +86,10 @@ def _read(config: ExperimentConfig) -> Source:
         return Source(log, newsroom, None if nothing is None else float(nothing))
     assert isinstance(data, ClickLogData | UpworthyData)
     assert data.path is not None
-    log = models.read_click_log(data.path, format="upworthy" if data.source == "upworthy" else "auto")
+    if isinstance(data, UpworthyData):
+        log = models.read_click_log(data.path, format="upworthy")
+    else:
+        log = models.read_click_log(data.path, format=data.format, watch_ratio=data.watch_ratio, tabs=data.tabs)
     if not isinstance(nothing, str):
         return Source(log, None, nothing)
     empty = log.rows["item_text"] == nothing
@@ -153,7 +156,9 @@ def _inputs_hash(config: ExperimentConfig) -> str:
     described = config.model_dump(mode="json", include={"seed", "data", "reward_model", "world"})
     described["horizon"] = config.simulation.horizon
     if isinstance(config.data, ClickLogData | UpworthyData):
-        described["file"] = file_hash(Path(str(config.data.path)))
+        format = "upworthy" if isinstance(config.data, UpworthyData) else config.data.format
+        files = models.log_source_files(str(config.data.path), format)
+        described["files"] = [file_hash(file) for file in files]
     for name in (config.reward_model.weights if config.reward_model else None, config.world.encoder):
         if name and (file := Path(name) / "model.safetensors").is_file():
             described[f"weights in {name}"] = file_hash(

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from bandits.reward_models.calibration import Calibrator as Calibrator
     from bandits.reward_models.click_log import ClickLog as ClickLog
     from bandits.reward_models.click_log import click_log_from_frame as click_log_from_frame
+    from bandits.reward_models.click_log import log_source_files as log_source_files
     from bandits.reward_models.click_log import read_click_log as read_click_log
     from bandits.reward_models.evaluation import evaluate as evaluate
     from bandits.reward_models.features import table_features as table_features
@@ -41,6 +42,7 @@ _HOMES = {
     "check_log": "log_report",
     "click_log_from_frame": "click_log",
     "evaluate": "evaluation",
+    "log_source_files": "click_log",
     "observed_tests": "scoring",
     "read_click_log": "click_log",
     "resolve_weights": "weights",

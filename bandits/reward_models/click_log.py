@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,9 @@ import pandas as pd
 
 from bandits.reward_models import log_files, upworthy
 from bandits.reward_models.grouping import joined_groups
+from bandits.reward_models.log_format import LOG_FORMATS, SOURCE_FORMATS, LogFormat
 from bandits.reward_models.log_problems import Problems
+from bandits.reward_models.sources import catalog
 
 PAIR_COLUMNS = ["user_text", "item_text", "world", "contrast", "group", "impressions", "clicks", "time"]
 
@@ -100,28 +102,84 @@ class ClickLog:
 def read_click_log(
     path: Path | str,
     *,
-    format: Literal["auto", "log", "upworthy"] = "auto",
+    format: LogFormat = "auto",
     include_problem: bool = False,
+    watch_ratio: float | None = None,
+    tabs: Sequence[int] | None = None,
 ) -> ClickLog:
-    """Read and validate a click log from a CSV or Parquet file.
+    """Read and validate a click log: a CSV or Parquet file of your own, or a public data set as it was published.
 
     Args:
         path: A `.csv` (UTF-8) or `.parquet` file. A log has the columns `item_text`, `impressions`, `clicks`; optional
             are `user_text`, `group`, `time` (ISO 8601), `test` (id of a randomized test: makes it a log of tests),
-            `user_id` and `item_id`. The archive's layout (`clickability_test_id`, `headline`, ...) is described in
-            `upworthy`.
-        format: `log`, `upworthy`, or `auto` to tell by the columns.
+            `user_id` and `item_id`. For a public data set: its folder, its archive, or one of its files of impressions;
+            `upworthy` and the modules in `sources` describe each.
+        format: `log`, `upworthy`, or one of the data sets in `sources`; `auto` tells by the files' names and columns.
         include_problem: Keep Upworthy tests from the weeks in which randomization was faulty.
+        watch_ratio: KuaiRec: a video counts as clicked when a larger share of its length was watched; by default 2.
+        tabs: KuaiRand: tabs of the app whose rows are read; by default all.
 
     Raises:
-        FileNotFoundError: When there is no such file.
-        ValueError: When the file or its rows are not valid; the message lists all problems, with row numbers.
+        FileNotFoundError: When a file is missing.
+        ValueError: When a file or its rows are not valid, with file, column and row; when `path` holds several logs of
+            which one must be chosen; when an argument does not belong to the format.
     """
     path = Path(path)
-    frame = log_files.read_frame(path)
-    if format == "upworthy" or (format == "auto" and upworthy.looks_like(frame)):
-        return _from_tests(upworthy.read_tests(frame, path.name, include_problem=include_problem), path.name)
-    return click_log_from_frame(frame, name=path.name)
+    format = _known_format(path, format)
+    if format in SOURCE_FORMATS:
+        return _from_source(catalog.read_source(path, format, watch_ratio=watch_ratio, tabs=tabs))
+    for argument, value in (("watch_ratio", watch_ratio), ("tabs", tabs)):
+        if value is not None:
+            raise ValueError(f"`{argument}` must be left out for a log of this format. Got {value}.")
+    frames = {file.name: log_files.read_frame(file) for file in _tables(path, format)}
+    first = next(iter(frames.values()))
+    if format == "upworthy" or (format == "auto" and upworthy.looks_like(first)):
+        return _from_tests(upworthy.read_tests(frames, include_problem=include_problem), path.name)
+    return click_log_from_frame(first, name=path.name)
+
+
+def log_source_files(path: Path | str, format: LogFormat = "auto") -> list[Path]:
+    """The files on disk that `read_click_log` reads; their content decides what it returns.
+
+    Raises:
+        FileNotFoundError: When a file of a public data set is missing.
+        ValueError: When it is not clear which log to read.
+    """
+    path = Path(path)
+    format = _known_format(path, format)
+    return catalog.source_files(path, format) if format in SOURCE_FORMATS else _tables(path, format)
+
+
+def _known_format(path: Path, format: LogFormat) -> LogFormat:
+    """The format; `auto` only for a file whose columns must tell."""
+    if format not in LOG_FORMATS:
+        raise ValueError(f"`format` must be one of {', '.join(LOG_FORMATS)}. Got {format!r}.")
+    if format != "auto":
+        return format
+    if path.is_dir() and upworthy.archive_files(path):
+        return "upworthy"
+    return catalog.detect(path) or "auto"
+
+
+def _tables(path: Path, format: LogFormat) -> list[Path]:
+    """The tables of a log that is no data set of `sources`: all of the archive's, or one."""
+    if format == "upworthy" and path.is_dir():
+        if not (files := upworthy.archive_files(path)):
+            raise FileNotFoundError(f"`path` must be a file, or a folder with {upworthy.FILES}. Got {path}.")
+        return files
+    return [path]
+
+
+def _from_source(source: catalog.SourceLog) -> ClickLog:
+    rows = source.rows
+    if rows.empty:
+        found = ", ".join(f"{count:,} {name}" for name, count in source.facts.items())
+        raise ValueError(f"`{source.name}` must hold impressions of items with a text. Got none ({found}).")
+    problems = Problems(source.name)
+    problems.check_arms(rows["item_text"])
+    problems.raise_if_any()
+    rows = rows.assign(**dict.fromkeys(("world", "contrast", "group"), ""))
+    return ClickLog(rows[PAIR_COLUMNS], "pairs", source.name, source.facts)
 
 
 def click_log_from_frame(frame: pd.DataFrame, *, name: str = "frame") -> ClickLog:

@@ -10,6 +10,9 @@ References:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -22,6 +25,7 @@ OPTIONAL = (
     *("created_at", "updated_at", "excerpt", "lede", "slug", "significance", "first_place", "winner"),
     *("share_text", "square", "test_week", "problem"),
 )
+FILES = "upworthy-archive-*-packages-*.csv"  # exploratory, confirmatory and holdout
 PROBLEM_START = pd.Timestamp("2013-06-25", tz="UTC")
 PROBLEM_END = pd.Timestamp("2014-01-11", tz="UTC")  # the first day after it
 MIN_SHARED_LEDE = 40  # characters; shorter openings ("Earworm Alert:") are phrases of the house, not of a story
@@ -32,51 +36,48 @@ def looks_like(frame: pd.DataFrame) -> bool:
     return "item_text" not in frame.columns and bool({*REQUIRED[:3]} & {*frame.columns})
 
 
-def read_tests(frame: pd.DataFrame, name: str, *, include_problem: bool) -> tuple[pd.DataFrame, dict[str, int]]:
+def archive_files(folder: Path) -> list[Path]:
+    """The archive's full files in a folder: exploratory, confirmatory and holdout packages, those that are there."""
+    return sorted(folder.glob(FILES))
+
+
+def read_tests(frames: Mapping[str, pd.DataFrame], *, include_problem: bool) -> tuple[pd.DataFrame, dict[str, int]]:
     """Turn archive rows into rows of a click log of tests.
 
-    Stories (tests joined by a shared headline, image or opening) become groups. Columns that some copies lack
-    (`created_at`, `updated_at`, `slug`, `share_text`, `square`, `problem`) are not needed.
+    Stories (tests joined by a shared headline, image or opening, in whichever file) become groups. Columns that some
+    copies lack (`created_at`, `updated_at`, `slug`, `share_text`, `square`, `problem`) are not needed.
 
     Args:
-        frame: The archive's table, columns in any order.
-        name: Name of the file, for messages.
+        frames: The archive's tables by the names of their files, columns in any order.
         include_problem: Keep tests from the weeks in which randomization was faulty.
 
     Returns:
         The rows with the columns of a `ClickLog`, and counts of what was set aside.
 
     Raises:
-        ValueError: When columns are missing or rows are not valid; lists all problems.
+        ValueError: When columns are missing or rows are not valid; lists all problems of a file. When two files hold
+            the same test.
     """
-    problems = Problems(name)
-    problems.check_columns(frame, required=REQUIRED, optional=OPTIONAL)
-    if not {"test_week", "problem", "created_at"} & set(frame.columns):
-        problems.found.append("one of the columns `created_at`, `test_week`, `problem` must be there. Got none.")
-    problems.raise_if_any()
-    rows = pd.DataFrame(index=frame.index)
-    rows["world"] = problems.texts(frame, "clickability_test_id", required=True)
-    rows["item_text"] = problems.texts(frame, "headline", required=True)
-    rows["impressions"], rows["clicks"] = problems.counts(frame)
-    image, lede = (problems.texts(frame, column, required=False) for column in ("eyecatcher_id", "lede"))
-    made = _test_time(problems, rows["world"])
-    rows["time"] = problems.times(frame, "created_at").fillna(made)
-    faulty = _in_problem_window(problems, frame, made)
-    problems.check_arms(rows["item_text"])
-    problems.raise_if_any()
-
+    rows = pd.concat([_read_packages(frame, name) for name, frame in frames.items()], ignore_index=True)
+    files = rows.groupby("world")["file"].nunique()
+    if (files > 1).any():
+        raise ValueError(
+            f"`clickability_test_id` must lie in one file: the archive's files share no test. "
+            f"Got {files.index[files > 1][0]} in two of {', '.join(frames)}."
+        )
     rows["user_text"] = ""
+    image, faulty = rows["image"], rows["faulty"].to_numpy(dtype=bool)
     # A missing image may be any image: such a row is comparable with no other.
     unknown = pd.Series([f"?{row}" for row in range(len(rows))], index=rows.index, dtype="str")
     rows["contrast"] = rows["world"] + "/" + image.where(image != "", unknown)
-    opening = _plain(lede)
+    opening = _plain(rows["lede"])
     opening = opening.where(opening.str.len() >= MIN_SHARED_LEDE, "")
     rows["group"] = joined_groups(rows["world"], [_plain(rows["item_text"]), image, opening])
     facts = {
         "rows": len(rows),
         "missing image": int((image == "").sum()),
         "repeated pairs": int(rows.duplicated(["contrast", "item_text"]).sum()),
-        "identical rows": int(frame.duplicated().sum()),
+        "identical rows": sum(int(frame.duplicated().sum()) for frame in frames.values()),
         "faulty randomization": int(faulty.sum()),
     }
     kept = rows if include_problem else rows[~faulty]
@@ -85,6 +86,27 @@ def read_tests(frame: pd.DataFrame, name: str, *, include_problem: bool) -> tupl
     headlines = kept[shown].groupby("contrast")["item_text"].transform("nunique")
     facts["headline does not vary"] = int((headlines == 1).sum())
     return kept, facts
+
+
+def _read_packages(frame: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The columns that are used of one file, checked."""
+    problems = Problems(name)
+    problems.check_columns(frame, required=REQUIRED, optional=OPTIONAL)
+    if not {"test_week", "problem", "created_at"} & set(frame.columns):
+        problems.found.append("one of the columns `created_at`, `test_week`, `problem` must be there. Got none.")
+    problems.raise_if_any()
+    rows = pd.DataFrame({"file": name}, index=frame.index)
+    rows["world"] = problems.texts(frame, "clickability_test_id", required=True)
+    rows["item_text"] = problems.texts(frame, "headline", required=True)
+    rows["impressions"], rows["clicks"] = problems.counts(frame)
+    rows["image"] = problems.texts(frame, "eyecatcher_id", required=False)
+    rows["lede"] = problems.texts(frame, "lede", required=False)
+    made = _test_time(problems, rows["world"])
+    rows["time"] = problems.times(frame, "created_at").fillna(made)
+    rows["faulty"] = _in_problem_window(problems, frame, made)
+    problems.check_arms(rows["item_text"])
+    problems.raise_if_any()
+    return rows
 
 
 def _plain(text: pd.Series[str]) -> pd.Series[str]:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bandits.reward_models import click_log_from_frame, read_click_log
+from bandits.reward_models import click_log_from_frame, log_source_files, read_click_log
 
 FIRST, SECOND, THIRD = (
     "51c8f000" + "0" * 16,
@@ -110,3 +110,20 @@ def test_contrasts_of_the_real_archive_hold_no_repeated_headline(archive: Path) 
 def test_archive_is_not_mistaken_for_a_log() -> None:
     with pytest.raises(ValueError, match="`item_text` is missing"):
         click_log_from_frame(archive_frame())
+
+
+def test_folder_of_full_files_is_one_log_with_stories_across_files(tmp_path: Path) -> None:
+    frame = archive_frame()
+    names = [f"upworthy-archive-{part}-packages-03.12.2020.csv" for part in ("confirmatory", "exploratory")]
+    frame[frame["clickability_test_id"] != THIRD].to_csv(tmp_path / names[0])
+    frame[frame["clickability_test_id"] == THIRD].assign(eyecatcher_id="y").to_csv(tmp_path / names[1])
+    log = read_click_log(tmp_path)
+    assert log_source_files(tmp_path) == [tmp_path / name for name in names]
+    assert log.pairs["item_text"].tolist() == ["Three", "Four", "Five", "Six"]
+    assert log.pairs["group"].nunique() == 1, "the second and third test share an image"
+    assert log.facts["rows"] == 7
+    frame.to_csv(tmp_path / names[1])
+    with pytest.raises(ValueError, match=f"must lie in one file.*Got {FIRST} in two of {names[0]}, {names[1]}"):
+        read_click_log(tmp_path)
+    with pytest.raises(FileNotFoundError, match="a folder with upworthy-archive"):
+        read_click_log(tmp_path.parent, format="upworthy")
