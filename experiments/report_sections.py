@@ -91,7 +91,7 @@ def _calibration(model: dict[str, Any], grouped: str) -> dict[str, Any] | None:
         {"name": f"part {number} of {len(found['deciles'])}", **_rates(row), "ratio": _ratio(row)}
         for number, row in enumerate(found["deciles"], start=1)
     ]
-    ends = [("all", found["overall"]), ("top pick of each", found["top_pick"])]
+    ends = [("all", found["overall"]), ("top pick", found["top_pick"])]
     rows += [{"name": name, "predicted": "", "observed": "", "ratio": _ratio(row)} for name, row in ends]
     unit = f"Intervals cover 95 percent; their units are the {found['units']:,} held-out {grouped}."
     return {"words": f"{words}. {unit}", "rows": rows}

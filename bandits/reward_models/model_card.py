@@ -78,7 +78,7 @@ def _calibration(found: Mapping[str, Any], unit: str) -> list[str]:
     chance = (
         ""
         if error["by_chance"] is None
-        else f"; calibrated rates would stay below {error['by_chance']:.4f} in 95 of 100"
+        else f"; calibrated rates would stay below {error['by_chance']:.4f} in 95 of 100 such samples"
     )
     lines = [
         "",

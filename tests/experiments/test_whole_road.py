@@ -116,17 +116,20 @@ def test_a_world_whose_level_is_wrong_is_refused(tmp_path: Path, monkeypatch: py
     right = Calibrator.fit
     halved = classmethod(lambda cls, method, z, n, c: right(method, z, n, c / 2))
     monkeypatch.setattr("bandits.reward_models.calibration.Calibrator.fit", halved)
+    rest = REST.split("  BetaThompson")[0]
     start = "name: low\ndata: {source: newsroom, users: 40, headlines: 6, impressions: 40000}\n"
     with pytest.raises(ValueError, match=r"`reward_model.evaluation.band`, 0.8 to 1.25.* Got [12]\.\d+ \(95 percent"):
-        run(tmp_path, f"{start}{FIT}}}{REST}")
+        run(tmp_path, f"{start}{FIT}}}{rest}")
     card = (tmp_path / "run" / "reward_model" / "README.md").read_text(encoding="utf-8")
     assert "| all | | | " in card
     (tmp_path / "any").mkdir()
-    folder = run(tmp_path / "any", f"{start}{FIT}, evaluation: {{band: null, threshold: 0.05}}}}{REST}")
+    folder = run(tmp_path / "any", f"{start}{FIT}, evaluation: {{band: null, threshold: 0.05}}}}{rest}")
     assert folder.read_json("model")["calibration"]["overall"]["low"] > 1.25
     html = folder.report_file.read_text(encoding="utf-8")
     assert "their units are the" in html
     assert "at least 0.05 is called a click" in html
+    (tmp_path / "true").mkdir()  # where nobody plays in the model's world, its level harms nobody
+    run(tmp_path / "true", f"{start}{FIT}}}{rest.replace('features: 4', 'features: 4, kinds: [planted]')}")
 
 
 def test_a_band_is_left_only_for_certain() -> None:
