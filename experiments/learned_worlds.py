@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,7 +43,7 @@ def prepare_learned_worlds(config: ExperimentConfig, run: RunFolder, reporter: R
 
     Raises:
         FileNotFoundError: When the log or BERT's weights are not there.
-        ValueError: When the log cannot be used.
+        ValueError: When the log cannot be used, or the model's level is for certain outside its band.
     """
     key = _inputs_hash(config)
     if stored := _stored(run, key, reporter):
@@ -56,8 +57,10 @@ def prepare_learned_worlds(config: ExperimentConfig, run: RunFolder, reporter: R
     with reporter.stage("Fitting the reward model"):
         model = models.RewardModel.fit(source.log, split, fit, cache=cache_folder(), show_progress=reporter.on_terminal)
     with reporter.stage("Evaluating it on held-out rows"):
-        evaluation = models.evaluate(model, split)
+        evaluation = models.evaluate(model, split, fit.evaluation)
         model.save(run.path / "reward_model", evaluation=evaluation)
+        if config.world.kinds is None or "model" in config.world.kinds:
+            require_band(evaluation["calibration"]["overall"], fit.evaluation.band)
     with reporter.stage("Filling the propensity table"):
         tables = _tables(config, source, split, model, reporter)
         scored = {name: tables["model"].provenance[name] for name in ("precision", "scored")}
@@ -75,6 +78,30 @@ def prepare_learned_worlds(config: ExperimentConfig, run: RunFolder, reporter: R
     run.write_json("model", evaluation | made)
     _store(run, key, tables, audience)
     return tables, audience
+
+
+def require_band(overall: Mapping[str, float | None], band: Sequence[float] | None) -> None:
+    """Refuse a world whose observed over predicted clicks are for certain outside `band`.
+
+    Args:
+        overall: `ratio` and the ends `low`, `high` of its interval; where these are None the ratio alone decides.
+        band: Its two ends; None lets everything pass.
+
+    Raises:
+        ValueError: When all of the interval lies below the band, or above it.
+    """
+    ratio, low, high = (overall[name] for name in ("ratio", "low", "high"))
+    if band is None or ratio is None:
+        return
+    ends = (ratio, ratio) if low is None or high is None else (low, high)
+    if ends[0] > band[1] or ends[1] < band[0]:
+        raise ValueError(
+            f"The reward model's observed over predicted clicks must lie in `reward_model.evaluation.band`, "
+            f"{band[0]:g} to {band[1]:g}, as far as held-out rows can tell. Got {ratio:.3f} (95 percent interval "
+            f"{ends[0]:.3f} to {ends[1]:.3f}): click rates of such a world are wrong. Its numbers are in "
+            "reward_model/README.md of the run folder; `--set reward_model.evaluation.band=null` with another --out "
+            "simulates all the same."
+        )
 
 
 def _read(config: ExperimentConfig) -> Source:

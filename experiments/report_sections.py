@@ -69,7 +69,57 @@ def model_section(data: RunData) -> dict[str, Any] | None:
         f"stopped by {counts['validation']:,}, calibrated on {counts['calibration']:,} and judged on "
         f"{counts['test']:,} others; no {grouped[:-1]} is in two parts. {comparison}"
     )
-    return {"words": words, "columns": list(models), "rows": rows}
+    return {
+        "words": words,
+        "columns": list(models),
+        "rows": rows,
+        "calibration": _calibration(data.model, grouped),
+        "classification": _classification(data.model),
+    }
+
+
+def _calibration(model: dict[str, Any], grouped: str) -> dict[str, Any] | None:
+    """Observed over predicted by decile; None in the folder of an earlier version's run."""
+    found = model.get("calibration")
+    if found is None:
+        return None
+    error = found["ece"]
+    words = f"The expected calibration error is {error['ece']:.4f}{_between(error['low'], error['high'], 4)}"
+    if error["by_chance"] is not None:
+        words += f"; calibrated rates would stay below {error['by_chance']:.4f} in 95 of 100 such samples"
+    rows = [
+        {"name": f"part {number} of {len(found['deciles'])}", **_rates(row), "ratio": _ratio(row)}
+        for number, row in enumerate(found["deciles"], start=1)
+    ]
+    ends = [("all", found["overall"]), ("top pick", found["top_pick"])]
+    rows += [{"name": name, "predicted": "", "observed": "", "ratio": _ratio(row)} for name, row in ends]
+    unit = f"Intervals cover 95 percent; their units are the {found['units']:,} held-out {grouped}."
+    return {"words": f"{words}. {unit}", "rows": rows}
+
+
+def _classification(model: dict[str, Any]) -> dict[str, Any] | None:
+    """Precision, recall and F1, where a threshold was asked for."""
+    found = model.get("classification")
+    if not found:
+        return None
+    names = ("flagged", "precision", "recall", "f1")
+    rows = [
+        {"name": name, "values": ["–" if v[key] is None else f"{v[key]:.4f}" for key in names]}
+        for name, v in found.items()
+    ]
+    return {"threshold": f"{next(iter(found.values()))['threshold']:g}", "rows": rows}
+
+
+def _rates(row: dict[str, float]) -> dict[str, str]:
+    return {name: f"{row[name]:.2%}" for name in ("predicted", "observed")}
+
+
+def _ratio(row: dict[str, float | None]) -> str:
+    return "–" if row["ratio"] is None else f"{row['ratio']:.3f}{_between(row['low'], row['high'], 3)}"
+
+
+def _between(low: float | None, high: float | None, digits: int) -> str:
+    return "" if low is None or high is None else f" ({low:.{digits}f} to {high:.{digits}f})"
 
 
 def agreement_section(data: RunData) -> dict[str, Any] | None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bandits.reward_models.evaluation import evaluate as evaluate
     from bandits.reward_models.features import table_features as table_features
     from bandits.reward_models.features import text_features as text_features
+    from bandits.reward_models.fit_config import EvaluationConfig as EvaluationConfig
     from bandits.reward_models.fit_config import FitConfig as FitConfig
     from bandits.reward_models.fit_config import ScoringConfig as ScoringConfig
     from bandits.reward_models.log_report import LogReport as LogReport
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Calibrator": "calibration",
     "ClickLog": "click_log",
+    "EvaluationConfig": "fit_config",
     "FitConfig": "fit_config",
     "ScoringConfig": "fit_config",
     "LogReport": "log_report",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -12,16 +13,19 @@ from scipy.special import logit
 from bandits.reward_models import metrics
 from bandits.reward_models.baselines import TfidfClicks, TfidfWithinTests, contrasts, counts
 from bandits.reward_models.calibration import Calibrator
+from bandits.reward_models.calibration_report import calibration_report
+from bandits.reward_models.calibrator_choice import fit_calibrator
+from bandits.reward_models.fit_config import EvaluationConfig
 from bandits.reward_models.reward_model import RewardModel
 from bandits.reward_models.split import Split
-from bandits.reward_models.within_test import FloatArray, expected_rates
+from bandits.reward_models.within_test import FloatArray, IntArray, expected_rates
 
 BERT = "BERT"
 TFIDF = "TF-IDF + logistic regression"
 _MAX_ITEMS = 50
 
 
-def evaluate(model: RewardModel, split: Split) -> dict[str, Any]:
+def evaluate(model: RewardModel, split: Split, config: EvaluationConfig | None = None) -> dict[str, Any]:
     """Quality of BERT, of TF-IDF with a logistic regression, and of no model at all, on `split.test`.
 
     For a log of pairs the numbers are of predicted click rates, and the third model is the base rate. In a log of tests
@@ -32,11 +36,22 @@ def evaluate(model: RewardModel, split: Split) -> dict[str, Any]:
     Args:
         model: The fitted model.
         split: The split it was fitted on.
+        config: What is asked beside all this; `EvaluationConfig()` by default.
 
     Returns:
         Plain values: `kind`, `split_by`, `rows` by part, `models` (name to numbers), `reliability` (bins of BERT),
-        `by_item` (BERT's predicted and the observed rate of the most shown items, for pairs), `seconds`.
+        `calibration` (BERT's `calibration_report`, its units the values of `split.by`), `classification` (name to
+        precision, recall and F1 at `config.threshold`, empty without one), `by_item` (BERT's predicted and the
+        observed rate of the most shown items, for pairs), `seconds`.
+
+    Raises:
+        ValueError: When `config` has a threshold and the model was fitted on tests.
     """
+    config = config or EvaluationConfig()
+    if config.threshold is not None and model.kind == "tests":
+        raise ValueError(
+            f"`threshold` must be None for a model of tests: its scores have no level. Got {config.threshold}."
+        )
     started = time.monotonic()
     test = model.scores(split.test["user_text"].tolist(), split.test["item_text"].tolist())
     scored = time.monotonic()
@@ -51,12 +66,20 @@ def evaluate(model: RewardModel, split: Split) -> dict[str, Any]:
             name: _summary(rates[name], split.test, "contrast") | _pairwise(values, split.test)
             for name, values in scores.items()
         }
+    owner = "user_text" if model.kind == "pairs" else "contrast"
+    shown, units = counts(split.test), split.test[split.by].tolist()
     return {
         "kind": model.kind,
         "split_by": split.by,
         "rows": {name: len(part) for name, part in split.parts.items()},
         "models": numbers,
-        "reliability": metrics.bins_as_dicts(metrics.reliability(rates[BERT], *counts(split.test))),
+        "reliability": metrics.bins_as_dicts(metrics.reliability(rates[BERT], *shown)),
+        "calibration": calibration_report(rates[BERT], *shown, units, _owner(split.test, owner)),
+        "classification": {
+            name: asdict(metrics.classification(p, *shown, threshold=config.threshold))
+            for name, p in rates.items()
+            if config.threshold is not None
+        },
         "by_item": _by_item(rates[BERT], split.test) if model.kind == "pairs" else [],
         "seconds": {
             **model.info["seconds"],
@@ -69,9 +92,9 @@ def evaluate(model: RewardModel, split: Split) -> dict[str, Any]:
 def _rates_of_pairs(model: RewardModel, split: Split, test: FloatArray) -> dict[str, FloatArray]:
     base_rate = split.train["clicks"].sum() / split.train["impressions"].sum()
     tfidf = TfidfClicks(split.train, split.validation).rates
-    method = model.calibrator.method
-    assert method != "within_test"
-    calibrator = Calibrator.fit(method, logit(tfidf(split.calibration)), *counts(split.calibration))
+    method, seed, rows = model.info["config"]["calibration"], model.info["config"]["seed"], split.calibration
+    groups = rows[split.by].tolist()
+    calibrator, _ = fit_calibrator(method, logit(tfidf(rows)), *counts(rows), groups, seed=seed)
     return {
         BERT: model.calibrator(test),
         TFIDF: calibrator(logit(tfidf(split.test))),
@@ -92,7 +115,11 @@ def _scores_of_tests(model: RewardModel, split: Split, test: FloatArray) -> dict
 
 
 def _summary(p: FloatArray, rows: pd.DataFrame, owner: str) -> dict[str, float | int | None]:
-    return metrics.summary(p, *counts(rows), pd.factorize(rows[owner])[0].astype(np.int64))
+    return metrics.summary(p, *counts(rows), _owner(rows, owner))
+
+
+def _owner(rows: pd.DataFrame, column: str) -> IntArray:
+    return pd.factorize(rows[column])[0].astype(np.int64)
 
 
 def _pairwise(scores: FloatArray, rows: pd.DataFrame) -> dict[str, float | int | None]:

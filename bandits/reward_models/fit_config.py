@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 
 class ScoringConfig(BaseModel):
@@ -26,8 +26,34 @@ class ScoringConfig(BaseModel):
     )
 
 
+class EvaluationConfig(BaseModel):
+    """What is asked of a fitted model on held-out rows; no part of the fit.
+
+    >>> EvaluationConfig().band
+    [0.8, 1.25]
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    threshold: float | None = Field(
+        None, ge=0, le=1, description="predicted click rate from which precision, recall and F1 call a row a click"
+    )
+    band: list[float] | None = Field(
+        [0.8, 1.25],
+        description="observed over predicted clicks that a world may have: it is refused where the 95 percent interval "
+        "lies outside; null: any",
+    )
+
+    @field_validator("band")
+    @classmethod
+    def _band_holds_one(cls, band: list[float] | None) -> list[float] | None:
+        if band is not None and not (len(band) == 2 and 0 <= band[0] < 1 < band[1]):
+            raise ValueError(f"must be two numbers around 1, the lower at least 0. Got {band}.")
+        return band
+
+
 class FitConfig(BaseModel):
-    """Hyperparameters of fine-tuning and calibration; all but `scoring` decide what is fitted.
+    """Hyperparameters of fine-tuning and calibration; all but `scoring` and `evaluation` decide what is fitted.
 
     >>> FitConfig(epochs=2).loss
     'binomial'
@@ -60,12 +86,29 @@ class FitConfig(BaseModel):
         0, ge=0, description="lowest layers kept as they are too: faster, and calmer with few rows"
     )
     max_train_rows: int | None = Field(None, ge=1, description="train on whole groups up to about this many rows")
-    calibration: Literal["platt", "temperature", "identity"] = Field(
-        "platt", description="map from logits to click rates, fitted on its own split; 'within_test' fits its own"
+    calibration: Literal["platt", "temperature", "identity", "beta", "isotonic", "auto"] = Field(
+        "platt",
+        description="map from logits to click rates, fitted on its own split ('auto': the best of all in a "
+        "cross-validation there); 'within_test' fits its own",
     )
     checkpoint_steps: int = Field(200, ge=1, description="steps between two checkpoints inside an epoch")
     device: str = Field("auto", description="'auto' (a GPU when there is one), 'cpu', 'cuda' or 'cuda:1'")
     scoring: ScoringConfig = Field(
         ScoringConfig(), description="how the propensity table is filled; no reason to fit anew"
     )
-    seed: int = Field(0, ge=0, description="seed of the head's first weights, dropout and the order of rows")
+    evaluation: EvaluationConfig = Field(
+        EvaluationConfig(), description="what is asked of the model on held-out rows; no reason to fit anew"
+    )
+    seed: int = Field(
+        0, ge=0, description="seed of the head's first weights, dropout, the order of rows and the folds of 'auto'"
+    )
+
+    @field_validator("evaluation")
+    @classmethod
+    def _tests_have_no_level(cls, evaluation: EvaluationConfig, info: ValidationInfo) -> EvaluationConfig:
+        if evaluation.threshold is not None and info.data.get("loss") == "within_test":
+            raise ValueError(
+                f"must have no `threshold` where `loss` is 'within_test': its scores have no level. "
+                f"Got {evaluation.threshold}."
+            )
+        return evaluation

@@ -34,6 +34,7 @@ def model_card(kind: str, info: Mapping[str, Any], evaluation: Mapping[str, Any]
         f"- log: {log['name']} (kind `{kind}`), SHA-256 of its rows `{log['content_hash']}`",
         f"- rows: {rows}; split by `{info['split_by']}`",
         f"- settings: {settings}",
+        *_choice(info),
         "",
         "## Training",
         "",
@@ -55,7 +56,73 @@ def model_card(kind: str, info: Mapping[str, Any], evaluation: Mapping[str, Any]
         ]
         for model, values in evaluation["models"].items():
             lines.append(f"| {model} | " + " | ".join(_number(values[name]) for name in names) + " |")
+        lines += _calibration(evaluation["calibration"], evaluation["split_by"])
+        lines += _classification(evaluation["classification"])
     return "\n".join([*lines, "", "## Limits", _LIMITS[kind], ""])
+
+
+def _choice(info: Mapping[str, Any]) -> list[str]:
+    """How the calibrator was chosen, where the config left it open."""
+    losses = info.get("calibration", {}).get("cross_validated")  # models of version 0.1.0 do not say
+    if not losses:
+        return []
+    listed = ", ".join(f"{name} {loss:.6f}" for name, loss in losses.items())
+    return [
+        f"- calibrator: {info['calibration']['method']}, of the lowest log loss in a cross-validation over whole "
+        f"groups of the calibration rows ({listed})"
+    ]
+
+
+def _calibration(found: Mapping[str, Any], unit: str) -> list[str]:
+    error, overall, top = found["ece"], found["overall"], found["top_pick"]
+    chance = (
+        ""
+        if error["by_chance"] is None
+        else f"; calibrated rates would stay below {error['by_chance']:.4f} in 95 of 100 such samples"
+    )
+    lines = [
+        "",
+        "## Calibration on held-out rows",
+        "",
+        f"Expected calibration error with equal-mass bins: {error['ece']:.4f}"
+        f"{_interval(error['low'], error['high'], 4)}{chance}. Intervals cover 95 percent "
+        f"and have {found['units']:,} values of `{unit}` as units.",
+        "",
+        "| rows | predicted | observed | observed / predicted |",
+        "|---|--:|--:|--:|",
+        f"| all | | | {_ratio(overall)} |",
+        f"| top pick | | | {_ratio(top)} |",
+    ]
+    count = len(found["deciles"])
+    for number, row in enumerate(found["deciles"], start=1):
+        rates = f"{row['predicted']:.4f} | {row['observed']:.4f}"
+        lines.append(f"| part {number} of {count}, by prediction | {rates} | {_ratio(row)} |")
+    return lines
+
+
+def _classification(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    if not found:
+        return []
+    threshold = next(iter(found.values()))["threshold"]
+    names = ("flagged", "precision", "recall", "f1")
+    lines = [
+        "",
+        f"Where a predicted rate of at least {threshold:g} is called a click (flagged: share of impressions):",
+        "",
+        "| model | " + " | ".join(names) + " |",
+        "|---" + "|--:" * len(names) + "|",
+    ]
+    for model, values in found.items():
+        lines.append(f"| {model} | " + " | ".join(_number(values[name]) for name in names) + " |")
+    return lines
+
+
+def _ratio(found: Mapping[str, Any]) -> str:
+    return "–" if found["ratio"] is None else f"{found['ratio']:.3f}{_interval(found['low'], found['high'], 3)}"
+
+
+def _interval(low: float | None, high: float | None, digits: int) -> str:
+    return "" if low is None or high is None else f" ({low:.{digits}f} to {high:.{digits}f})"
 
 
 def _number(value: float | None) -> str:

@@ -18,6 +18,7 @@ import transformers
 from numpy.typing import NDArray
 
 from bandits.reward_models.calibration import Calibrator
+from bandits.reward_models.calibrator_choice import fit_calibrator
 from bandits.reward_models.click_log import ClickLog
 from bandits.reward_models.fit_config import FitConfig
 from bandits.reward_models.model_card import model_card
@@ -90,9 +91,10 @@ class RewardModel:
         network = Network.from_weights(weights, max_length=config.max_length, device=device, seed=config.seed)
         started = time.monotonic()
         history = train(network, train_rows, split.validation, config, folder / "checkpoints", show=show_progress)
-        calibrator = _calibrate(network, log, split, config)
+        calibrator, losses = _calibrate(network, log, split, config)
         info = {
-            "config": config.model_dump(exclude={"scoring"}),
+            "config": config.model_dump(exclude={"scoring", "evaluation"}),
+            "calibration": {"method": calibrator.method, "cross_validated": losses},
             "weights": {"name": weights.name, "source": weights.source, "sha256": weights.sha256},
             "log": {"name": log.name, "content_hash": log.content_hash, "kind": log.kind},
             "rows": {name: len(part) for name, part in split.parts.items()} | {"trained_on": len(train_rows)},
@@ -174,16 +176,17 @@ class RewardModel:
         return cls(network, Calibrator.load(folder / "calibrator.json"), header["kind"], header["info"])
 
 
-def _calibrate(network: Network, log: ClickLog, split: Split, config: FitConfig) -> Calibrator:
+def _calibrate(network: Network, log: ClickLog, split: Split, config: FitConfig) -> tuple[Calibrator, dict[str, float]]:
     rows = split.calibration
     logits = network.logits(network.pair_tokenizer.rows(rows["user_text"].tolist(), rows["item_text"].tolist()))
     impressions, clicks = (rows[column].to_numpy(dtype=np.float64) for column in ("impressions", "clicks"))
     if log.kind == "pairs":
-        return Calibrator.fit(config.calibration, logits, impressions, clicks)
+        groups = rows[split.by].tolist()
+        return fit_calibrator(config.calibration, logits, impressions, clicks, groups, seed=config.seed)
     seen = pd.concat([split.train, split.validation, split.calibration])
     base_rate = seen["clicks"].sum() / seen["impressions"].sum()
     contrast = pd.factorize(rows["contrast"])[0].astype(np.int64)
-    return Calibrator.fit_within_tests(logits, impressions, clicks, contrast, base_rate=float(base_rate))
+    return Calibrator.fit_within_tests(logits, impressions, clicks, contrast, base_rate=float(base_rate)), {}
 
 
 def _subset(rows: pd.DataFrame, by: str, limit: int | None, seed: int) -> pd.DataFrame:
@@ -200,7 +203,7 @@ def _fit_hash(split: Split, config: FitConfig, weights_hash: str, device: torch.
     parts = [
         str(_RECIPE),
         split.content_hash,
-        config.model_dump_json(exclude={"device", "weights", "checkpoint_steps", "scoring"}),
+        config.model_dump_json(exclude={"device", "weights", "checkpoint_steps", "scoring", "evaluation"}),
         weights_hash,
         device.type,
         torch.__version__,

@@ -55,6 +55,18 @@ def test_all_problems_are_reported_at_once_with_the_nearest_name(tmp_path: Path)
     }
 
 
+def test_what_is_asked_of_a_model_is_checked(small: Path) -> None:
+    text = small.read_text().replace("policies:", "reward_model: {loss: within_test}\npolicies:", 1)
+    for band in ("[0.5, 0.9]", "[1.1, 2]", "[-1, 2]", "[0.9]"):
+        found = problems_of(text, small.parent, f"reward_model.evaluation.band={band}")
+        assert found["reward_model.evaluation.band"].startswith("must be two numbers around 1, the lower at least 0.")
+    found = problems_of(text, small.parent, "reward_model.evaluation.threshold=0.1")
+    assert found["reward_model.evaluation"].startswith("must have no `threshold` where `loss` is 'within_test'")
+    found = problems_of(text, small.parent, "reward_model.evaluation.treshold=0.1", "reward_model.calibration=isotonc")
+    assert found["reward_model.evaluation.treshold"] == "unknown key. Did you mean `threshold`?"
+    assert found["reward_model.calibration"].endswith("Got 'isotonc'. Did you mean `isotonic`?")
+
+
 def test_problems_between_sections(small: Path) -> None:
     overrides = ["baseline=UCB", "world.late_items.a=1.5", "world.arrival=log", "reward_model.epochs=1"]
     found = problems_of(small.read_text(), small.parent, *overrides)

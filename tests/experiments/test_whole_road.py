@@ -5,7 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bandits.reward_models import Calibrator
 from experiments.config import load_config
+from experiments.learned_worlds import require_band
 from experiments.run_folder import RunFolder
 from experiments.runner import run_experiment
 
@@ -106,3 +108,35 @@ def test_the_newsroom_has_a_true_world_beside_the_learned_one(tmp_path: Path) ->
     assert "Who finds the late arrival, and when" in html
     assert "can be shown from round 150 on" in html
     assert "Does the BERT world agree with the true world?" in html
+
+
+@pytest.mark.faults
+def test_a_world_whose_level_is_wrong_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calibrated to half of the clicks there are, a model predicts half of the test rows' clicks."""
+    right = Calibrator.fit
+    halved = classmethod(lambda cls, method, z, n, c: right(method, z, n, c / 2))
+    monkeypatch.setattr("bandits.reward_models.calibration.Calibrator.fit", halved)
+    rest = REST.split("  BetaThompson")[0]
+    start = "name: low\ndata: {source: newsroom, users: 40, headlines: 6, impressions: 40000}\n"
+    with pytest.raises(ValueError, match=r"`reward_model.evaluation.band`, 0.8 to 1.25.* Got [12]\.\d+ \(95 percent"):
+        run(tmp_path, f"{start}{FIT}}}{rest}")
+    card = (tmp_path / "run" / "reward_model" / "README.md").read_text(encoding="utf-8")
+    assert "| all | | | " in card
+    (tmp_path / "any").mkdir()
+    folder = run(tmp_path / "any", f"{start}{FIT}, evaluation: {{band: null, threshold: 0.05}}}}{rest}")
+    assert folder.read_json("model")["calibration"]["overall"]["low"] > 1.25
+    html = folder.report_file.read_text(encoding="utf-8")
+    assert "their units are the" in html
+    assert "at least 0.05 is called a click" in html
+    (tmp_path / "true").mkdir()  # where nobody plays in the model's world, its level harms nobody
+    run(tmp_path / "true", f"{start}{FIT}}}{rest.replace('features: 4', 'features: 4, kinds: [planted]')}")
+
+
+def test_a_band_is_left_only_for_certain() -> None:
+    far = {"ratio": 1.5, "low": 1.2, "high": 1.8}
+    require_band(far, (0.8, 1.25))
+    require_band({"ratio": 1.0, "low": None, "high": None}, (0.8, 1.25))
+    require_band({"ratio": 9.0, "low": 8.0, "high": 10.0}, None)
+    for ratio, low, high in ((1.5, 1.3, 1.7), (0.6, 0.5, 0.79), (1.3, None, None)):
+        with pytest.raises(ValueError, match=f"Got {ratio:.3f}"):
+            require_band({"ratio": ratio, "low": low, "high": high}, (0.8, 1.25))

@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from sklearn.metrics import brier_score_loss, roc_auc_score
+from sklearn.metrics import brier_score_loss, precision_recall_fscore_support, roc_auc_score
 from sklearn.metrics import log_loss as sklearn_log_loss
 from statsmodels.stats.proportion import proportion_confint, proportions_ztest
 
@@ -96,3 +96,23 @@ def test_pairwise_accuracy_without_pairs_is_none() -> None:
     one = np.ones(1)
     found = metrics.pairwise_accuracy(one, one, one, np.zeros(1, dtype=np.int64))
     assert (found.accuracy, found.pairs, found.accuracy_significant) == (None, 0, None)
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.1, 0.25])
+def test_classification_equals_that_of_expanded_rows(rows: Arrays, threshold: float) -> None:
+    outcome, p = expanded(rows)
+    precision, recall, f1, _ = precision_recall_fscore_support(outcome, p >= threshold, average="binary")
+    found = metrics.classification(*rows, threshold=threshold)
+    assert (found.precision, found.recall, found.f1) == pytest.approx((precision, recall, f1), rel=1e-12)
+    assert found.flagged == pytest.approx(np.mean(p >= threshold))
+
+
+def test_classification_without_clicks_or_calls_has_none() -> None:
+    p, n, c = np.array([0.1, 0.2]), np.array([10.0, 10.0]), np.array([1.0, 3.0])
+    above = metrics.classification(p, n, c, threshold=0.5)
+    assert (above.flagged, above.precision, above.recall, above.f1) == (0.0, None, 0.0, 0.0)
+    unclicked = metrics.classification(p, n, np.zeros(2), threshold=0.15)
+    assert (unclicked.precision, unclicked.recall, unclicked.f1) == (0.0, None, 0.0)
+    assert metrics.classification(p, n, np.zeros(2), threshold=0.5).f1 is None
+    with pytest.raises(ValueError, match=r"`threshold` must lie in \[0, 1\]. Got 1.5"):
+        metrics.classification(p, n, c, threshold=1.5)

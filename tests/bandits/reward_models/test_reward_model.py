@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from bandits.reward_models import (
+    EvaluationConfig,
     FitConfig,
     RewardModel,
     Split,
@@ -23,6 +24,7 @@ from bandits.reward_models import (
     text_features,
 )
 from bandits.reward_models.baselines import contrasts, counts
+from bandits.reward_models.calibrator_choice import choose_calibrator
 from bandits.reward_models.fit_config import ScoringConfig
 
 pytestmark = pytest.mark.model
@@ -99,6 +101,43 @@ def test_saved_model_is_the_same_model(fitted: tuple[RewardModel, Split], tmp_pa
     assert "## Limits" in card
 
 
+def test_evaluation_tells_how_far_rates_are_off(fitted: tuple[RewardModel, Split], tmp_path: Path) -> None:
+    model, split = fitted
+    found = evaluate(model, split, EvaluationConfig(threshold=0.2))
+    numbers, calibration = found["models"]["BERT"], found["calibration"]
+    assert calibration["ece"]["ece"] == pytest.approx(numbers["ece"])
+    assert calibration["overall"]["ratio"] == pytest.approx(numbers["observed_over_predicted"])
+    assert calibration["top_pick"]["ratio"] == pytest.approx(numbers["observed_over_predicted_top_pick"])
+    assert calibration["units"] == split.test["user_text"].nunique()
+    rates = model.calibrator(model.scores(split.test["user_text"].tolist(), split.test["item_text"].tolist()))
+    called, told = split.test[rates >= 0.2], found["classification"]["BERT"]
+    assert 0 < len(called) < len(split.test)
+    assert told["precision"] == pytest.approx(called["clicks"].sum() / called["impressions"].sum())
+    assert told["recall"] == pytest.approx(called["clicks"].sum() / split.test["clicks"].sum())
+    assert found["classification"]["base rate"]["precision"] is None
+    model.save(tmp_path / "model", evaluation=found)
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert "at least 0.2 is called a click" in card
+    assert f"| top pick | | | {calibration['top_pick']['ratio']:.3f} (" in card
+    assert card.count("by prediction |") == len(calibration["deciles"])
+    assert evaluate(model, split)["classification"] == {}
+
+
+def test_chosen_calibrator_is_told_and_kept(pairs_frame: pd.DataFrame, tmp_path: Path) -> None:
+    model, split = fit(pairs_frame, tmp_path, epochs=1, calibration="auto")
+    rows = split.calibration
+    scores = model.scores(rows["user_text"].tolist(), rows["item_text"].tolist())
+    chosen, losses = choose_calibrator(scores, *counts(rows), rows[split.by].tolist())
+    assert (model.calibrator.method, model.info["calibration"]["method"]) == (chosen.method, chosen.method)
+    assert model.info["calibration"]["cross_validated"] == pytest.approx(losses)
+    model.save(tmp_path / "model", evaluation=evaluate(model, split))
+    assert f"- calibrator: {chosen.method}, of the lowest log loss" in (tmp_path / "model" / "README.md").read_text()
+    assert RewardModel.load(tmp_path / "model", device="cpu").fingerprint() == model.fingerprint()
+    beta, _ = fit(pairs_frame, tmp_path, epochs=1, calibration="beta")
+    assert (beta.calibrator.method, beta.info["calibration"]["cross_validated"]) == ("beta", {})
+    assert evaluate(beta, split)["models"]["BERT"]["log_loss"] < 1
+
+
 def test_fingerprint_depends_on_weights_tokenizer_and_calibrator(
     fitted: tuple[RewardModel, Split], tmp_path: Path
 ) -> None:
@@ -125,8 +164,9 @@ def test_finished_fit_is_loaded_not_repeated(
     first, _ = fit(pairs_frame, tmp_path, epochs=1)
     monkeypatch.setattr("bandits.reward_models.reward_model.train", lambda *_, **__: pytest.fail("trained again"))
     again, _ = fit(pairs_frame, tmp_path, epochs=1, scoring=ScoringConfig(precision="float32"))
+    fit(pairs_frame, tmp_path, epochs=1, evaluation=EvaluationConfig(threshold=0.1, band=None))
     assert again.fingerprint() == first.fingerprint()
-    assert "scoring" not in again.info["config"]
+    assert not {"scoring", "evaluation"} & again.info["config"].keys()
 
 
 def test_tests_are_learned_from_differences_inside_them(tests_frame: pd.DataFrame, tmp_path: Path) -> None:
@@ -196,6 +236,21 @@ def test_loss_must_suit_the_log(pairs_frame: pd.DataFrame, tests_frame: pd.DataF
         fit(pairs_frame, tmp_path, loss="within_test")
     with pytest.raises(ValueError, match="`loss` must be 'within_test' for a log of tests: only differences"):
         fit(tests_frame, tmp_path)
+
+
+@pytest.mark.faults
+def test_a_threshold_needs_a_level(tests_frame: pd.DataFrame, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"must have no `threshold` where `loss` is 'within_test'.* Got 0.1"):
+        FitConfig(loss="within_test", evaluation=EvaluationConfig(threshold=0.1))
+    for threshold in (-0.1, 1.1):
+        with pytest.raises(ValueError, match="threshold"):
+            EvaluationConfig(threshold=threshold)
+    model, split = fit(tests_frame, tmp_path, loss="within_test", epochs=1)
+    with pytest.raises(ValueError, match="`threshold` must be None for a model of tests"):
+        evaluate(model, split, EvaluationConfig(threshold=0.1))
+    calibration = evaluate(model, split)["calibration"]
+    assert calibration["overall"]["ratio"] == pytest.approx(1)  # each contrast's own clicks are taken as known
+    assert calibration["units"] == split.test[split.by].nunique()
 
 
 @pytest.mark.faults
