@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,9 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from bandits.reward_models.fit_config import FitConfig
 from bandits.reward_models.log_format import LogFormat
-from experiments.policy_specs import Resolved, build_policy, resolve_policy, torch_twin
+from experiments.config_file import bundled_files, read_raw, resolve_policies
+from experiments.policy_specs import build_policy, torch_twin
 from experiments.problems import ConfigError, Problem, did_you_mean, from_pydantic, shown
-from experiments.yaml_file import apply_overrides, parse
 
 
 class Section(BaseModel):
@@ -183,24 +182,15 @@ def load_config(source: str | Path, overrides: Sequence[str] = (), *, quick: boo
         FileNotFoundError: When there is neither such a config file nor such a bundled experiment.
         ConfigError: With every problem of the config at once.
     """
-    text, origin, folder = _read(str(source))
-    try:
-        raw = parse(text)
-    except ValueError as error:
-        raise ConfigError(origin, [Problem("", str(error))]) from None
-    if not isinstance(raw, dict):
-        raise ConfigError(origin, [Problem("", f"must be a mapping of keys to values. Got {shown(raw)}.")])
-    resolve_data_path(raw, folder)
-    problems = apply_overrides(raw, overrides)
-    resolve_data_path(raw, Path.cwd())
-    policies, policy_problems = _resolve_policies(raw.get("policies"), folder)
+    raw, origin, folder, problems = read_raw(str(source), overrides, bundled_configs(), "experiment")
+    policies, policy_problems = resolve_policies(raw.get("policies"), folder)
     problems += policy_problems
     try:
         config = ExperimentConfig.model_validate(raw | {"policies": policies or raw.get("policies")}, strict=True)
     except ValidationError as error:
         problems = from_pydantic(error, ExperimentConfig, raw) + problems
         raise ConfigError(origin, problems) from None
-    problems += _cross_problems(config, raw["policies"]) + _device_problems(config, folder)
+    problems += _cross_problems(config, [str(label) for label in raw["policies"]]) + _device_problems(config, folder)
     if problems:
         raise ConfigError(origin, problems)
     return LoadedConfig(config=_quick(config) if quick else _completed(config), folder=folder)
@@ -208,9 +198,7 @@ def load_config(source: str | Path, overrides: Sequence[str] = (), *, quick: boo
 
 def bundled_configs() -> dict[str, str]:
     """Names of the bundled experiments and the text of each."""
-    folder = resources.files("experiments") / "configs"
-    files = sorted((file for file in folder.iterdir() if file.name.endswith(".yaml")), key=lambda file: file.name)
-    return {file.name.removesuffix(".yaml"): file.read_text(encoding="utf-8") for file in files}
+    return bundled_files("experiments")
 
 
 def differences(old: Any, new: Any, path: str = "") -> list[str]:
@@ -230,41 +218,7 @@ def differences(old: Any, new: Any, path: str = "") -> list[str]:
     return [] if old == new else [f"{path}: was {shown(old)}, is now {shown(new)}"]
 
 
-def _read(source: str) -> tuple[str, str, Path]:
-    bundled = bundled_configs()
-    if source in bundled:
-        return bundled[source], source, Path.cwd()
-    path = Path(source)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"`{source}` must be a config file or the name of a bundled experiment. {did_you_mean(source, bundled)}"
-        )
-    try:
-        return path.read_text(encoding="utf-8"), str(path), path.resolve().parent
-    except UnicodeDecodeError as error:
-        raise ConfigError(str(path), [Problem("", f"must be UTF-8 text: {error}.")]) from None
-
-
-def resolve_data_path(raw: dict[str, Any], folder: Path) -> None:
-    """Make `data.path` absolute in place: relative ones belong to `folder`."""
-    data = raw.get("data")
-    if isinstance(data, dict) and isinstance(data.get("path"), str):
-        data["path"] = str(folder / Path(data["path"]).expanduser())
-
-
-def _resolve_policies(raw: object, folder: Path) -> tuple[dict[str, Resolved], list[Problem]]:
-    if not isinstance(raw, Mapping):
-        return {}, []
-    resolved, problems = {}, []
-    for label, spec in raw.items():
-        policy, more = resolve_policy(spec, label=str(label), path=f"policies.{label}", folder=folder)
-        problems += more
-        if policy is not None:
-            resolved[str(label)] = policy
-    return resolved, problems
-
-
-def _cross_problems(config: ExperimentConfig, labels: Mapping[str, object]) -> list[Problem]:
+def _cross_problems(config: ExperimentConfig, labels: Sequence[str]) -> list[Problem]:
     """What values say of each other; `labels` has all policies, those too that have problems of their own."""
     problems = []
     if config.baseline not in labels:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from importlib import resources
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -13,13 +12,13 @@ from pydantic import Field, ValidationError
 from bandits import KernelPolicy
 from bandits.core import FloatArray
 from bandits.core import Problem as BanditProblem
-from experiments.config import Section, resolve_data_path
-from experiments.policy_specs import build_policy, resolve_policy
+from experiments.config import Section
+from experiments.config_file import bundled_files, read_raw, resolve_policies
+from experiments.policy_specs import build_policy
 from experiments.problems import ConfigError, Problem, did_you_mean, from_pydantic, shown
 from experiments.studies.observed import ships_for_good
 from experiments.studies.replay_config import AsosStudy, ReplayStudy, UpworthyStudy, quick_replay, replay_problems
 from experiments.studies.watched import CONTROL
-from experiments.yaml_file import apply_overrides, parse
 from policies.ab import RampUpABTest
 
 QUICK_REPLICATIONS = 200
@@ -136,16 +135,7 @@ def load_study(source: str | Path, overrides: Sequence[str] = (), *, quick: bool
         FileNotFoundError: When there is neither such a file nor such a bundled study.
         ConfigError: With every problem of the study at once.
     """
-    text, origin, folder = _read(str(source))
-    try:
-        raw = parse(text)
-    except ValueError as error:
-        raise ConfigError(origin, [Problem("", str(error))]) from None
-    if not isinstance(raw, dict):
-        raise ConfigError(origin, [Problem("", f"must be a mapping of keys to values. Got {shown(raw)}.")])
-    resolve_data_path(raw, folder)
-    problems = apply_overrides(raw, overrides)
-    resolve_data_path(raw, Path.cwd())
+    raw, origin, folder, problems = read_raw(str(source), overrides, bundled_studies(), "study")
     kind = raw.get("study")
     if not isinstance(kind, str) or kind not in KINDS:
         hint = did_you_mean(kind, KINDS) if isinstance(kind, str) else f"Known: {', '.join(KINDS)}."
@@ -154,7 +144,7 @@ def load_study(source: str | Path, overrides: Sequence[str] = (), *, quick: bool
     section = KINDS[kind].section
     resolved: dict[str, Any] = {}
     if "policies" in section.model_fields:
-        resolved, more = _resolve_policies(raw.get("policies"), folder)
+        resolved, more = resolve_policies(raw.get("policies"), folder)
         problems += more
     try:
         config = section.model_validate(raw | ({"policies": resolved} if resolved else {}), strict=True)
@@ -169,34 +159,7 @@ def load_study(source: str | Path, overrides: Sequence[str] = (), *, quick: bool
 
 def bundled_studies() -> dict[str, str]:
     """Names of the bundled studies and the text of each."""
-    folder = resources.files("experiments.studies") / "configs"
-    files = sorted((file for file in folder.iterdir() if file.name.endswith(".yaml")), key=lambda file: file.name)
-    return {file.name.removesuffix(".yaml"): file.read_text(encoding="utf-8") for file in files}
-
-
-def _read(source: str) -> tuple[str, str, Path]:
-    bundled = bundled_studies()
-    if source in bundled:
-        return bundled[source], source, Path.cwd()
-    path = Path(source)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"`{source}` must be a file or the name of a bundled study. {did_you_mean(source, bundled)}"
-        )
-    try:
-        return path.read_text(encoding="utf-8"), str(path), path.resolve().parent
-    except UnicodeDecodeError as error:
-        raise ConfigError(str(path), [Problem("", f"must be UTF-8 text: {error}.")]) from None
-
-
-def _resolve_policies(raw: object, folder: Path) -> tuple[dict[str, Any], list[Problem]]:
-    resolved, problems = {}, []
-    for label, spec in raw.items() if isinstance(raw, Mapping) else ():
-        policy, more = resolve_policy(spec, label=str(label), path=f"policies.{label}", folder=folder)
-        problems += more
-        if policy is not None:
-            resolved[str(label)] = policy
-    return resolved, problems
+    return bundled_files("experiments.studies")
 
 
 def _effects_problems(config: EffectsStudy, folder: Path) -> list[Problem]:

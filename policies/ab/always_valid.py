@@ -7,11 +7,11 @@ from math import log
 from typing import Any, Literal, get_args
 
 from bandits.core import Problem
-from bandits.kernel import Kernel, Layout, ScalarFeedback, State
+from bandits.kernel import Layout, ScalarFeedback, State
 from bandits.machine_code import jit
 from bandits.statistics.kernels import beta_mixture_test_evidence, normal_mixture_evidence, predictive_step
 from policies.ab import state as ab
-from policies.ab.design import ABDesign, IfNone, IfWinner, Unit
+from policies.ab.design import ABDesign, IfNone, IfWinner, Unit, design_kernel
 from policies.ab.evidence import variance_of_difference
 from policies.checks import checked_prior, require_integer, require_number
 
@@ -121,14 +121,7 @@ class AlwaysValidABTest(ABDesign):
         logarithm" (`beta-mixture`). The formulas are in `bandits.statistics`.
     """
 
-    kernel = Kernel(
-        select=ab.select,
-        update=_update,
-        start=ab.start,
-        propensities=ab.propensities,
-        recommend=ab.recommend,
-        record=ab.record,
-    )
+    kernel = design_kernel(_update)
 
     def __init__(
         self,

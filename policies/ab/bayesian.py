@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from bandits.core import Problem
-from bandits.kernel import Kernel, Layout, ScalarFeedback, State
+from bandits.kernel import Layout, ScalarFeedback, State
 from bandits.statistics.kernels import expected_loss
 from policies.ab import state as ab
-from policies.ab.design import ABDesign, IfNone, IfWinner
+from policies.ab.design import ABDesign, IfNone, IfWinner, design_kernel
 from policies.checks import checked_prior, require_integer, require_number
 
 # Own parameters: the largest expected loss, the prior's a and b, how often to look, the most results (0: no end).
@@ -59,14 +59,7 @@ class BayesianABTest(ABDesign):
         Stucchio (2015), "Bayesian A/B testing at VWO", section 3 (expected loss as a stopping rule).
     """
 
-    kernel = Kernel(
-        select=ab.select,
-        update=_update,
-        start=ab.start,
-        propensities=ab.propensities,
-        recommend=ab.recommend,
-        record=ab.record,
-    )
+    kernel = design_kernel(_update)
 
     def __init__(
         self,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Literal, get_args
 
 from bandits.core import Problem
-from bandits.kernel import Layout
+from bandits.kernel import Hook, Kernel, Layout
 from bandits.kernel_policy import KernelPolicy
 from bandits.statistics import sample_sizes_two_proportions
 from policies.ab import state
@@ -21,6 +21,18 @@ IfNone = Literal["control", "split", "best"]
 _BUCKETS = 1024  # of users, where they are the unit; a power of two, and more than most simulated populations have
 _IF_WINNER = {"ship": state.SHIP, "split": state.SPLIT}
 _IF_NONE = {"control": state.KEEP_CONTROL, "split": state.KEEP_SPLIT, "best": state.SHIP_BEST}
+
+
+def design_kernel(update: Hook) -> Kernel:
+    """The kernel of a design: `update` counts results and decides, all else is the same for every design."""
+    return Kernel(
+        select=state.select,
+        update=update,
+        start=state.start,
+        propensities=state.propensities,
+        recommend=state.recommend,
+        record=state.record,
+    )
 
 
 class ABDesign(KernelPolicy):

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from bandits.core import Problem
-from bandits.kernel import Kernel, Layout, ScalarFeedback, State
+from bandits.kernel import Layout, ScalarFeedback, State
 from policies.ab import state as ab
-from policies.ab.design import ABDesign, IfNone, IfWinner, Unit, fixed_length, require_length
+from policies.ab.design import ABDesign, IfNone, IfWinner, Unit, design_kernel, fixed_length, require_length
 from policies.ab.evidence import holm_winner
 from policies.checks import require_number
 
@@ -47,14 +47,7 @@ class ABTest(ABDesign):
         (1979), "A simple sequentially rejective multiple test procedure".
     """
 
-    kernel = Kernel(
-        select=ab.select,
-        update=_update,
-        start=ab.start,
-        propensities=ab.propensities,
-        recommend=ab.recommend,
-        record=ab.record,
-    )
+    kernel = design_kernel(_update)
 
     def __init__(
         self,

@@ -10,10 +10,11 @@ import numpy as np
 from scipy.special import ndtri
 
 from bandits.core import Problem
-from bandits.kernel import Kernel, Layout, ScalarFeedback, State
+from bandits.kernel import Layout, ScalarFeedback, State
 from bandits.statistics import GroupSequentialDesign, group_sequential_design, inflation_factor
+from bandits.statistics.spending import Spending as SpendingFunction
 from policies.ab import state as ab
-from policies.ab.design import ABDesign, IfNone, IfWinner, Unit, fixed_length, require_length
+from policies.ab.design import ABDesign, IfNone, IfWinner, Unit, design_kernel, fixed_length, require_length
 from policies.ab.evidence import z_statistic
 from policies.checks import checked_numbers, require_integer, require_number
 
@@ -78,14 +79,7 @@ class GroupSequentialABTest(ABDesign):
         "Group sequential methods with applications to clinical trials", chapters 7 and 9.
     """
 
-    kernel = Kernel(
-        select=ab.select,
-        update=_update,
-        start=ab.start,
-        propensities=ab.propensities,
-        recommend=ab.recommend,
-        record=ab.record,
-    )
+    kernel = design_kernel(_update)
 
     def __init__(
         self,
@@ -178,13 +172,12 @@ class GroupSequentialABTest(ABDesign):
 
 
 @lru_cache(maxsize=256)
-def _spend(information: tuple[float, ...], alpha: float, spending: str) -> GroupSequentialDesign:
-    assert spending in ("obrien-fleming", "pocock")
-    return group_sequential_design(information, alpha=alpha, spending=spending)  # type: ignore[arg-type]
+def _spend(information: tuple[float, ...], alpha: float, spending: SpendingFunction) -> GroupSequentialDesign:
+    return group_sequential_design(information, alpha=alpha, spending=spending)
 
 
 @lru_cache(maxsize=256)
-def _inflation(information: tuple[float, ...], alpha: float, spending: str, power: float) -> float:
+def _inflation(information: tuple[float, ...], alpha: float, spending: Spending, power: float) -> float:
     if spending == "naive":
         return 1.0
     return inflation_factor(_spend(information, alpha, spending), power)

@@ -7,11 +7,11 @@ from math import log
 from typing import Any
 
 from bandits.core import Problem
-from bandits.kernel import Kernel, Layout, ScalarFeedback, State
+from bandits.kernel import Layout, ScalarFeedback, State
 from bandits.machine_code import jit
 from bandits.statistics.kernels import normal_mixture_evidence
 from policies.ab import state as ab
-from policies.ab.design import ABDesign, IfNone, IfWinner, Unit, fixed_length, require_length
+from policies.ab.design import ABDesign, IfNone, IfWinner, Unit, design_kernel, fixed_length, require_length
 from policies.ab.evidence import holm_winner, variance_of_difference
 from policies.checks import checked_numbers, require_integer, require_number
 
@@ -89,14 +89,7 @@ class RampUpABTest(ABDesign):
         Koomen, Pekelis and Walsh (2022), "Always valid inference" (guardrail).
     """
 
-    kernel = Kernel(
-        select=ab.select,
-        update=_update,
-        start=ab.start,
-        propensities=ab.propensities,
-        recommend=ab.recommend,
-        record=ab.record,
-    )
+    kernel = design_kernel(_update)
 
     def __init__(
         self,
