@@ -17,7 +17,7 @@ from bandits.special import betainc, betaincinv, gammaln
 
 FloatArray = NDArray[np.float64]
 
-_NODES, _NODE_WEIGHTS = np.polynomial.legendre.leggauss(32)
+_NODES, _NODE_WEIGHTS = np.polynomial.legendre.leggauss(20)
 _NEGLIGIBLE = 1e-13  # probability beyond the range of integration
 
 
@@ -174,7 +174,8 @@ def expected_loss(clicks: FloatArray, visitors: FloatArray, part: FloatArray, pi
     """Expected rate lost by shipping arm `pick` instead of the best; the scalar form of `bayesian_comparison`.
 
     The integral of `F_pick(x) (1 - prod_j F_j(x))`, with the distribution functions of the independent posteriors, by
-    Gauss-Legendre quadrature over where the pick's is not yet 1, and over where it is.
+    Gauss-Legendre quadrature in panels that begin and end with the bulk of each arm, so that a narrow posterior is seen
+    beside a wide one; to about seven digits.
 
     Args:
         clicks: Of each arm, shape (K,).
@@ -184,23 +185,31 @@ def expected_loss(clicks: FloatArray, visitors: FloatArray, part: FloatArray, pi
         a: Clicks that the prior adds to each arm, above 0.
         b: Visitors without a click that it adds, above 0.
     """
+    arms = clicks.shape[0]
     pick_a, pick_b = a + clicks[pick], b + visitors[pick] - clicks[pick]
-    low = betaincinv(pick_a, pick_b, _NEGLIGIBLE)
-    middle = betaincinv(pick_a, pick_b, 1.0 - _NEGLIGIBLE)
-    high = low
-    for k in range(clicks.shape[0]):
+    left = betaincinv(pick_a, pick_b, _NEGLIGIBLE)
+    high = left
+    for k in range(arms):
         if k != pick and part[k] > 0.0:
             high = max(high, betaincinv(a + clicks[k], b + visitors[k] - clicks[k], 1.0 - _NEGLIGIBLE))
-    middle = min(middle, high)
     loss = 0.0
-    for panel in range(2):
-        left, right = (low, middle) if panel == 0 else (middle, high)
+    while left < high:
+        right = high
+        for k in range(arms):
+            if part[k] > 0.0:
+                total = a + b + visitors[k]
+                mean = (a + clicks[k]) / total
+                bulk = 6.0 * sqrt(mean * (1.0 - mean) / (total + 1.0))
+                for side in range(-1, 2):
+                    edge = mean + side * bulk
+                    right = edge if left < edge < right else right
         half = (right - left) / 2.0
-        for i in range(_NODES.shape[0] if half > 0.0 else 0):
+        for i in range(_NODES.shape[0]):
             x = left + half * (1.0 + _NODES[i])
             others = 1.0
-            for k in range(clicks.shape[0]):
+            for k in range(arms):
                 if k != pick and part[k] > 0.0:
                     others *= betainc(a + clicks[k], b + visitors[k] - clicks[k], x)
             loss += half * _NODE_WEIGHTS[i] * betainc(pick_a, pick_b, x) * (1.0 - others)
+        left = right
     return loss

@@ -51,7 +51,7 @@ class BayesianABTest(ABDesign):
         max_loss: Largest expected loss that is acceptable, as an absolute click rate, above 0.
         visitors: Visitors after which the test ends without a winner; None lets it go on.
         prior: Parameters of the Beta prior of each rate, above 0.
-        look_every: Look after every so many results, at least 1. A look takes about 0.1 ms for two arms.
+        look_every: Look after every so many results, at least 1. A look takes about 0.05 ms for two arms.
         control, weights, if_winner, if_none: See `ABDesign`, also for the records. Visits are divided, not users: the
             posterior takes visits for independent.
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from bandits.statistics import (
+    bayesian_comparison,
     beta_mixture_log_e_value,
     beta_mixture_sequence,
     beta_mixture_test,
@@ -61,3 +62,28 @@ def test_scalar_steps_add_up(bounded):
     assert weighted / bets == pytest.approx(empirical_bernstein_sequence(rewards).estimate[-1], rel=1e-12)
     low = (weighted - math.log(2 / alpha) - penalty) / bets
     assert low <= empirical_bernstein_sequence(rewards).low[-1] + 1e-12
+
+
+@pytest.mark.parametrize(
+    ("clicks", "visitors"),
+    [
+        ([0, 0], [0, 0]),
+        ([0, 3], [40, 40]),
+        ([200, 231], [10_000, 10_050]),
+        ([5, 480, 51], [100, 10_000, 1_000]),
+        ([2_000, 2_000, 2_050], [100_000, 100_000, 100_000]),
+    ],
+)
+def test_expected_loss_is_that_of_the_exact_posterior(clicks, visitors):
+    """Every arm as the pick, by the array function."""
+    exact = bayesian_comparison(clicks, visitors, prior=(1.0, 9.0)).expected_loss
+    counts = np.array(clicks, dtype=float), np.array(visitors, dtype=float)
+    for pick in range(len(clicks)):
+        loss = kernels.expected_loss(*counts, np.ones(len(clicks)), pick, 1.0, 9.0)
+        assert loss == pytest.approx(exact[pick], rel=1e-6, abs=1e-12)
+    # An arm that takes no part changes nothing.
+    wider = [np.append(values, [7.0]) for values in counts]
+    part = np.append(np.ones(len(clicks)), [0.0])
+    assert kernels.expected_loss(*wider, part, 0, 1.0, 9.0) == kernels.expected_loss(
+        *counts, np.ones(len(clicks)), 0, 1.0, 9.0
+    )
