@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from bandits.reward_models.fit_config import FitConfig
-from bandits.reward_models.log_format import LogFormat
+from bandits.reward_models.log_format import FaultyWeeks, LogFormat
 from experiments.config_file import bundled_files, read_raw, resolve_policies
 from experiments.policy_specs import build_policy, torch_twin
 from experiments.problems import ConfigError, Problem, did_you_mean, from_pydantic, shown
@@ -51,6 +51,9 @@ class UpworthyData(Section):
 
     source: Literal["upworthy"]
     path: str | None = Field(None, description="the archive's CSV file")
+    faulty_weeks: FaultyWeeks = Field(
+        "train", description="tests whose randomization was faulty: 'train' only, 'exclude' them, or 'include' them"
+    )
 
 
 class TableData(Section):

@@ -114,7 +114,7 @@ def _read(config: ExperimentConfig) -> Source:
     assert isinstance(data, ClickLogData | UpworthyData)
     assert data.path is not None
     if isinstance(data, UpworthyData):
-        log = models.read_click_log(data.path, format="upworthy")
+        log = models.read_click_log(data.path, format="upworthy", faulty_weeks=data.faulty_weeks)
     else:
         log = models.read_click_log(data.path, format=data.format, watch_ratio=data.watch_ratio, tabs=data.tabs)
     if not isinstance(nothing, str):

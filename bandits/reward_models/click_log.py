@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
 
 from bandits.reward_models import log_files, upworthy
 from bandits.reward_models.grouping import joined_groups
-from bandits.reward_models.log_format import LOG_FORMATS, SOURCE_FORMATS, LogFormat
+from bandits.reward_models.log_format import LOG_FORMATS, SOURCE_FORMATS, FaultyWeeks, LogFormat
 from bandits.reward_models.log_problems import Problems
 from bandits.reward_models.sources import catalog
 
@@ -36,12 +36,15 @@ class ClickLog:
         kind: `pairs` or `tests`.
         name: Where the log came from.
         facts: What reading it found: counts of duplicates, of missing values, of rows set aside and why.
+        confounded: Further rows of tests whose randomization was faulty: fit to learn from, not to judge by. None if
+            there are none.
     """
 
     rows: pd.DataFrame
     kind: Literal["pairs", "tests"]
     name: str
     facts: Mapping[str, int] = field(default_factory=dict)
+    confounded: pd.DataFrame | None = None
 
     def __repr__(self) -> str:
         total = self.rows[["impressions", "clicks"]].sum()
@@ -56,7 +59,19 @@ class ClickLog:
         that a split by group cannot leak. In tests, contrasts with a single item are left out: nothing can be compared
         in them.
         """
-        rows = self.rows[self.rows["impressions"] > 0].copy()
+        return self._all_pairs[0]
+
+    @cached_property
+    def confounded_pairs(self) -> pd.DataFrame:
+        """The same of `confounded`, with groups that know those of `pairs`."""
+        return self._all_pairs[1]
+
+    @cached_property
+    def _all_pairs(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        rows = self.rows.assign(confounded=False)
+        if self.confounded is not None:
+            rows = pd.concat([rows, self.confounded.assign(confounded=True)], ignore_index=True)
+        rows = rows[rows["impressions"] > 0]
         if self.kind == "tests":
             rows["group"] = joined_groups(rows["group"], [rows["item_text"]])
             key = ["world", "contrast", "user_text", "item_text"]
@@ -67,10 +82,13 @@ class ClickLog:
             key = ["user_text", "item_text"]
         how = {"impressions": "sum", "clicks": "sum", "time": "min"}
         how |= {column: "first" for column in ("world", "contrast", "group") if column not in key}
-        pairs = rows.groupby(key, sort=False, as_index=False).agg(how)[PAIR_COLUMNS]
-        if self.kind == "tests":
-            pairs = pairs[pairs.groupby("contrast")["item_text"].transform("size") > 1]
-        return pairs.reset_index(drop=True)
+        parts = []
+        for part in (rows[~rows["confounded"]], rows[rows["confounded"]]):
+            pairs = part.groupby(key, sort=False, as_index=False).agg(how)[PAIR_COLUMNS]
+            if self.kind == "tests":
+                pairs = pairs[pairs.groupby("contrast")["item_text"].transform("size") > 1]
+            parts.append(pairs.reset_index(drop=True))
+        return parts[0], parts[1]
 
     @property
     def has_groups(self) -> bool:
@@ -95,15 +113,17 @@ class ClickLog:
     @cached_property
     def content_hash(self) -> str:
         """SHA-256 of the aggregated pairs, as 64 hexadecimal digits."""
-        text = self.pairs.to_csv(index=False, date_format="%Y-%m-%dT%H:%M:%S.%fZ")
-        return hashlib.sha256(f"{self.kind}\n{text}".encode()).hexdigest()
+        digest = hashlib.sha256(f"{self.kind}\n".encode())
+        for pairs in self._all_pairs:
+            digest.update(pairs.to_csv(index=False, date_format="%Y-%m-%dT%H:%M:%S.%fZ").encode())
+        return digest.hexdigest()
 
 
 def read_click_log(
     path: Path | str,
     *,
     format: LogFormat = "auto",
-    include_problem: bool = False,
+    faulty_weeks: FaultyWeeks = "exclude",
     watch_ratio: float | None = None,
     tabs: Sequence[int] | None = None,
 ) -> ClickLog:
@@ -115,7 +135,8 @@ def read_click_log(
             `user_id` and `item_id`. For a public data set: its folder, its archive, or one of its files of impressions;
             `upworthy` and the modules in `sources` describe each.
         format: `log`, `upworthy`, or one of the data sets in `sources`; `auto` tells by the files' names and columns.
-        include_problem: Keep Upworthy tests from the weeks in which randomization was faulty.
+        faulty_weeks: What becomes of Upworthy tests from the weeks in which randomization was faulty: they are set
+            aside, kept as `ClickLog.confounded` (models learn from them, nothing is judged by them), or taken as sound.
         watch_ratio: KuaiRec: a video counts as clicked when a larger share of its length was watched; by default 2.
         tabs: KuaiRand: tabs of the app whose rows are read; by default all.
 
@@ -131,10 +152,12 @@ def read_click_log(
     for argument, value in (("watch_ratio", watch_ratio), ("tabs", tabs)):
         if value is not None:
             raise ValueError(f"`{argument}` must be left out for a log of this format. Got {value}.")
+    if faulty_weeks not in get_args(FaultyWeeks):
+        raise ValueError(f"`faulty_weeks` must be one of {', '.join(get_args(FaultyWeeks))}. Got {faulty_weeks!r}.")
     frames = {file.name: log_files.read_frame(file) for file in _tables(path, format)}
     first = next(iter(frames.values()))
     if format == "upworthy" or (format == "auto" and upworthy.looks_like(first)):
-        return _from_tests(upworthy.read_tests(frames, include_problem=include_problem), path.name)
+        return _from_tests(upworthy.read_tests(frames), path.name, faulty_weeks)
     return click_log_from_frame(first, name=path.name)
 
 
@@ -221,9 +244,12 @@ def click_log_from_frame(frame: pd.DataFrame, *, name: str = "frame") -> ClickLo
     return _require_contrasts(log)
 
 
-def _from_tests(tests: tuple[pd.DataFrame, dict[str, int]], name: str) -> ClickLog:
-    rows, facts = tests
-    return _require_contrasts(ClickLog(rows[PAIR_COLUMNS].reset_index(drop=True), "tests", name, facts))
+def _from_tests(tests: upworthy.Tests, name: str, faulty_weeks: FaultyWeeks) -> ClickLog:
+    rows, confounded = tests.rows[PAIR_COLUMNS], tests.faulty[PAIR_COLUMNS]
+    if faulty_weeks == "include":
+        rows = pd.concat([rows, confounded]).sort_index()
+    kept = confounded.reset_index(drop=True) if faulty_weeks == "train" else None
+    return _require_contrasts(ClickLog(rows.reset_index(drop=True), "tests", name, tests.facts, kept))
 
 
 def _require_contrasts(log: ClickLog) -> ClickLog:

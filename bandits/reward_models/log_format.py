@@ -7,6 +7,7 @@ from typing import Literal, get_args
 SourceFormat = Literal[
     "mind", "ebnerd", "kuairec-small", "kuairec-big", "kuairand-random", "kuairand-standard", "open-bandit"
 ]
+FaultyWeeks = Literal["exclude", "train", "include"]
 LogFormat = Literal["auto", "log", "upworthy", SourceFormat]
 
 SOURCE_FORMATS: tuple[SourceFormat, ...] = get_args(SourceFormat)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from bandits.reward_models.click_log import ClickLog
 
@@ -19,7 +20,7 @@ class Split:
     """The rows of `log.pairs`, each in exactly one of four parts.
 
     Attributes:
-        train: Rows that weights are fitted on.
+        train: Rows that weights are fitted on; behind those of `log.pairs` come `log.confounded_pairs` of its groups.
         validation: Rows for early stopping and for choosing a baseline's regularization.
         calibration: Rows for the calibrator only.
         test: Rows for reported numbers only.
@@ -64,10 +65,10 @@ def split_log(log: ClickLog, *, fractions: Sequence[float] = (0.7, 0.1, 0.1, 0.1
         raise ValueError(f"`fractions` must be four positive numbers that sum to 1. Got {list(fractions)}.")
     pairs = log.pairs
     by = "group" if log.has_groups else "user_text" if log.users else "item_text"
-    groups = pairs[by].unique()
-    places = {group: _place(group, seed) for group in groups}
-    part = np.searchsorted(np.cumsum(shares)[:-1], pairs[by].map(places).to_numpy(dtype=np.float64), side="right")
+    part, learned = (_parts(rows[by], shares, seed) for rows in (pairs, log.confounded_pairs))
     train, validation, calibration, test = (pairs[part == index].reset_index(drop=True) for index in range(4))
+    if len(learned):
+        train = pd.concat([train, log.confounded_pairs[learned == 0]], ignore_index=True)
     split = Split(train, validation, calibration, test, by)
     for name, rows in split.parts.items():
         if rows["clicks"].sum() == 0 or rows["clicks"].sum() == rows["impressions"].sum():
@@ -76,9 +77,15 @@ def split_log(log: ClickLog, *, fractions: Sequence[float] = (0.7, 0.1, 0.1, 0.1
             )
             raise ValueError(
                 f"`log` must have enough groups (here: distinct `{by}`) for four parts with clicks and non-clicks in "
-                f"each. Got {len(groups)} groups, and {found} for {name}."
+                f"each. Got {pairs[by].nunique()} groups, and {found} for {name}."
             )
     return split
+
+
+def _parts(names: pd.Series[str], shares: NDArray[np.float64], seed: int) -> NDArray[np.int64]:
+    """Number of the part that each row goes to, by the name of its group, shape (n,)."""
+    places = names.map({group: _place(group, seed) for group in names.unique()}).to_numpy(dtype=np.float64)
+    return np.searchsorted(np.cumsum(shares)[:-1], places, side="right").astype(np.int64)
 
 
 def _place(group: str, seed: int) -> float:

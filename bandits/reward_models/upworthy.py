@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -31,6 +32,20 @@ PROBLEM_END = pd.Timestamp("2014-01-11", tz="UTC")  # the first day after it
 MIN_SHARED_LEDE = 40  # characters; shorter openings ("Earworm Alert:") are phrases of the house, not of a story
 
 
+class Tests(NamedTuple):
+    """The archive as rows of a click log of tests.
+
+    Attributes:
+        rows: Those whose randomization was sound, with the columns of a `ClickLog`.
+        faulty: Those from the weeks in which it was not; their contrasts are their own.
+        facts: Counts of what was set aside.
+    """
+
+    rows: pd.DataFrame
+    faulty: pd.DataFrame
+    facts: dict[str, int]
+
+
 def looks_like(frame: pd.DataFrame) -> bool:
     """Whether a table has the archive's layout rather than a log's."""
     return "item_text" not in frame.columns and bool({*REQUIRED[:3]} & {*frame.columns})
@@ -41,7 +56,7 @@ def archive_files(folder: Path) -> list[Path]:
     return sorted(folder.glob(FILES))
 
 
-def read_tests(frames: Mapping[str, pd.DataFrame], *, include_problem: bool) -> tuple[pd.DataFrame, dict[str, int]]:
+def read_tests(frames: Mapping[str, pd.DataFrame]) -> Tests:
     """Turn archive rows into rows of a click log of tests.
 
     Stories (tests joined by a shared headline, image or opening, in whichever file) become groups. Columns that some
@@ -49,10 +64,6 @@ def read_tests(frames: Mapping[str, pd.DataFrame], *, include_problem: bool) -> 
 
     Args:
         frames: The archive's tables by the names of their files, columns in any order.
-        include_problem: Keep tests from the weeks in which randomization was faulty.
-
-    Returns:
-        The rows with the columns of a `ClickLog`, and counts of what was set aside.
 
     Raises:
         ValueError: When columns are missing or rows are not valid; lists all problems of a file. When two files hold
@@ -69,7 +80,7 @@ def read_tests(frames: Mapping[str, pd.DataFrame], *, include_problem: bool) -> 
     image, faulty = rows["image"], rows["faulty"].to_numpy(dtype=bool)
     # A missing image may be any image: such a row is comparable with no other.
     unknown = pd.Series([f"?{row}" for row in range(len(rows))], index=rows.index, dtype="str")
-    rows["contrast"] = rows["world"] + "/" + image.where(image != "", unknown)
+    rows["contrast"] = rows["world"] + np.where(faulty, "!/", "/") + image.where(image != "", unknown)
     opening = _plain(rows["lede"])
     opening = opening.where(opening.str.len() >= MIN_SHARED_LEDE, "")
     rows["group"] = joined_groups(rows["world"], [_plain(rows["item_text"]), image, opening])
@@ -80,12 +91,12 @@ def read_tests(frames: Mapping[str, pd.DataFrame], *, include_problem: bool) -> 
         "identical rows": sum(int(frame.duplicated().sum()) for frame in frames.values()),
         "faulty randomization": int(faulty.sum()),
     }
-    kept = rows if include_problem else rows[~faulty]
-    shown = kept["impressions"] > 0
+    sound = rows[~faulty]
+    shown = sound["impressions"] > 0
     facts["never shown"] = int((~shown).sum())
-    headlines = kept[shown].groupby("contrast")["item_text"].transform("nunique")
+    headlines = sound[shown].groupby("contrast")["item_text"].transform("nunique")
     facts["headline does not vary"] = int((headlines == 1).sum())
-    return kept, facts
+    return Tests(sound, rows[faulty], facts)
 
 
 def _read_packages(frame: pd.DataFrame, name: str) -> pd.DataFrame:

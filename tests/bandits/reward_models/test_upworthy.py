@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bandits.reward_models import click_log_from_frame, log_source_files, read_click_log
+from bandits.reward_models import click_log_from_frame, log_source_files, read_click_log, split_log
+from bandits.reward_models.log_format import FaultyWeeks
 
 FIRST, SECOND, THIRD = (
     "51c8f000" + "0" * 16,
@@ -36,7 +37,7 @@ def archive_frame() -> pd.DataFrame:
     )
 
 
-def read(frame: pd.DataFrame, folder: Path, **options: bool) -> pd.DataFrame:
+def read(frame: pd.DataFrame, folder: Path, **options: FaultyWeeks) -> pd.DataFrame:
     frame.to_csv(folder / "archive.csv")
     return read_click_log(folder / "archive.csv", **options).pairs
 
@@ -51,7 +52,33 @@ def test_headlines_are_compared_within_test_and_image_and_added_up(tmp_path: Pat
 
 def test_window_of_faulty_randomization_can_be_kept(tmp_path: Path) -> None:
     assert "One" not in read(archive_frame(), tmp_path)["item_text"].tolist()
-    assert "One" in read(archive_frame(), tmp_path, include_problem=True)["item_text"].tolist()
+    assert "One" in read(archive_frame(), tmp_path, faulty_weeks="include")["item_text"].tolist()
+
+
+def test_weeks_of_faulty_randomization_are_learned_from_and_never_judged_by(tmp_path: Path) -> None:
+    frame = archive_frame()
+    tests = pd.concat([frame.assign(clickability_test_id=f"{number:08x}" + "0" * 16) for number in range(400)])
+    tests["headline"] += tests["clickability_test_id"]
+    tests["eyecatcher_id"] = tests["clickability_test_id"]
+    tests["test_week"] = np.where(np.arange(len(tests)) % 7 < 2, "201330", "201446")
+    tests.reset_index(drop=True).to_csv(tmp_path / "archive.csv")
+    sound, both = (read_click_log(tmp_path / "archive.csv", faulty_weeks=how) for how in ("exclude", "train"))
+    assert sound.confounded_pairs.empty
+    assert both.pairs.equals(sound.pairs)
+    assert both.content_hash != sound.content_hash
+    split, plain = split_log(both), split_log(sound)
+    for name in ("validation", "calibration", "test"):
+        assert split.parts[name].equals(plain.parts[name])
+    added = split.train[len(plain.train) :]
+    assert split.train[: len(plain.train)].equals(plain.train)
+    assert set(added["item_text"].str[:3]) == {"One", "Two"}
+    assert set(added["group"]) == set(plain.train["group"])  # half of a test was faulty: its group stays together
+    assert not set(added["contrast"]) & set(plain.train["contrast"])
+
+
+def test_unknown_treatment_of_faulty_weeks_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"`faulty_weeks` must be one of exclude, train, include\. Got .keep."):
+        read(archive_frame(), tmp_path, faulty_weeks="keep")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("column", ["problem", "created_at", "test_week"])
@@ -91,7 +118,7 @@ def test_real_archive_agrees_with_its_documentation(archive: Path) -> None:
     derived = pd.read_parquet(archive.with_name("upworthy_exploratory_train.parquet"))
     assert log.facts["rows"] == 18_104
     assert log.facts["faulty randomization"] == int(derived["problem"].sum()) == 3_537
-    everything = read_click_log(archive.with_name("upworthy_exploratory_train.parquet"), include_problem=True)
+    everything = read_click_log(archive.with_name("upworthy_exploratory_train.parquet"), faulty_weeks="include")
     assert everything.rows["impressions"].sum() == 64_664_715
     assert everything.rows["clicks"].sum() == 991_488
     stories = derived["story_id"].to_numpy()
