@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import BertConfig, BertForSequenceClassification, BertTokenizer
+from transformers import BertConfig, BertModel, BertTokenizer
 
 from bandits.reward_models import Calibrator, RewardModel, score_users_by_items
+from bandits.reward_models.cross_encoder import CrossEncoder
 from bandits.reward_models.fit_config import ScoringConfig
 from bandits.reward_models.inference import TOKENS_PER_BATCH, Precision, has_bfloat16
 from bandits.reward_models.network import Network
@@ -85,10 +86,9 @@ def texts(count: int, tokens: int, seed: int) -> list[str]:
 def random_network(size: str, device: torch.device, known: Sequence[str], seed: int = 0) -> Network:
     """A BERT of that size with random weights, whose tokenizer knows the words of some texts."""
     config = BertConfig(vocab_size=VOCABULARY, **SIZES[size])
-    config.num_labels = 1
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = BertForSequenceClassification(config)
+        model = CrossEncoder(BertModel(config))
     tokenizer = BertTokenizer(vocab={piece: number for number, piece in enumerate(word_pieces(known))})
     return Network(model, tokenizer, 512, device)
 
@@ -151,7 +151,7 @@ def _seconds_of_forward(network: Network, precision: Precision, packed: list[tor
         torch.cuda.synchronize(network.device)
     with torch.inference_mode():
         started = perf_counter()
-        torch.cat([model(input_ids=batch).logits for batch in packed]).float().cpu()
+        torch.cat([model(input_ids=batch) for batch in packed]).float().cpu()
         return perf_counter() - started
 
 

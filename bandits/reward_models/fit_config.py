@@ -63,7 +63,15 @@ class FitConfig(BaseModel):
 
     weights: str = Field(
         "sentence-transformers/all-MiniLM-L6-v2",
-        description="where BERT starts from: a folder, a model name, or 'tiny' (two random layers, for tests)",
+        description="where the network starts from: a folder, a model name, or 'tiny' (two random layers, for tests)",
+    )
+    pooling: Literal["auto", "mean", "first", "last", "pooler"] = Field(
+        "auto",
+        description="how the tokens' vectors become one; 'auto': their mean for encoders, the last for decoders; "
+        "'pooler': the encoder's own",
+    )
+    dropout: float | None = Field(
+        None, ge=0, lt=1, description="in the encoder and before the head; null: the encoder's own, and 0.1 there"
     )
     loss: Literal["binomial", "within_test"] = Field(
         "binomial",

@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import PreTrainedModel
 
+from bandits.reward_models.cross_encoder import CrossEncoder
 from bandits.reward_models.pair_tokens import PairTokens
 
 FloatArray = NDArray[np.float64]
@@ -61,17 +61,17 @@ class Batches:
 class Inference:
     """A network's model as it is now, computing in one precision.
 
-    In bfloat16 the weights are rounded once, which is faster than in every layer anew. Pooler and classifier stay in
-    float32: bfloat16 keeps 8 bits, so that logits around -3 would lie 1/64 apart, and click rates 1.6 %.
+    In bfloat16 the encoder's weights are rounded once, which is faster than in every layer anew; pooling and head stay
+    in float32.
 
     Args:
-        model: A sequence classifier; it is switched to evaluation, and copied only for bfloat16.
+        model: A cross-encoder; it is switched to evaluation, and copied only for bfloat16.
         device: Where it lies.
         precision: To compute in.
     """
 
-    def __init__(self, model: PreTrainedModel, device: torch.device, precision: Precision) -> None:
-        model.eval()  # type: ignore[no-untyped-call]
+    def __init__(self, model: CrossEncoder, device: torch.device, precision: Precision) -> None:
+        model.eval()
         self._model = model if precision == "float32" else _in_bfloat16(model)
         self._device = device
 
@@ -81,7 +81,7 @@ class Inference:
         A GPU is fed without waiting for it: the next batch is put together while it computes.
         """
         with torch.inference_mode():
-            parts = [self._model(**pairs.batch(rows, self._device)).logits.squeeze(-1).float() for rows in batches]
+            parts = [self._model(**pairs.batch(rows, self._device)).float() for rows in batches]
             logits: FloatArray = torch.cat([torch.empty(0, device=self._device), *parts]).cpu().double().numpy()
         return logits
 
@@ -93,19 +93,7 @@ def has_bfloat16(device: torch.device) -> bool:
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
-def _in_bfloat16(model: PreTrainedModel) -> PreTrainedModel:
+def _in_bfloat16(model: CrossEncoder) -> CrossEncoder:
     rounded = copy.deepcopy(model)
-    base = rounded.base_model
-    for name, child in base.named_children():
-        if name != "pooler":
-            child.to(torch.bfloat16)
-    heads = [child for child in rounded.children() if child is not base]
-    if isinstance(pooler := getattr(base, "pooler", None), torch.nn.Module):
-        heads.append(pooler)
-    for head in heads:
-        head.register_forward_pre_hook(_to_float32)
+    rounded.encoder.to(torch.bfloat16)  # type: ignore[arg-type]
     return rounded
-
-
-def _to_float32(_: torch.nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(value.float() if isinstance(value, torch.Tensor) else value for value in arguments)

@@ -1,4 +1,4 @@
-"""BERT as a function from texts to logits: `[CLS] user [SEP] item [SEP]`, or `[CLS] item [SEP]` without a user."""
+"""A language model as a function from texts to logits: `[CLS] user [SEP] item [SEP]`, or `[CLS] item [SEP]` without."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from transformers import (
-    AutoModelForSequenceClassification,
     AutoTokenizer,
     BertConfig,
-    BertForSequenceClassification,
+    BertModel,
     BertTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 from transformers.utils import logging as transformers_logging
 
+from bandits.reward_models.cross_encoder import CrossEncoder, Pooling, load_encoder, set_dropout
 from bandits.reward_models.inference import TOKENS_PER_BATCH, Batches, Inference, Precision
 from bandits.reward_models.pair_tokens import PairTokenizer, PairTokens
 from bandits.reward_models.weights import Weights
@@ -32,66 +33,88 @@ TEMPLATE = "[CLS] user [SEP] item [SEP]"
 
 
 class Network:
-    """A BERT with one logit, its tokenizer and the template that joins user and item.
+    """A cross-encoder, its tokenizer and the template that joins user and item.
 
     Training computes in float32 on a CPU and in bfloat16 (autocast) on a GPU; `logits` in the precision asked for.
 
     Args:
-        model: A sequence classifier with one label.
+        model: The cross-encoder.
         tokenizer: Its tokenizer.
         max_length: Number of tokens after which texts are cut, the longer of user and item first.
         device: Device to compute on.
+
+    Raises:
+        ValueError: When `max_length` is more than the model can read.
     """
 
     def __init__(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_length: int, device: torch.device
+        self, model: CrossEncoder, tokenizer: PreTrainedTokenizerBase, max_length: int, device: torch.device
     ) -> None:
-        self.model = model.to(device)  # type: ignore[arg-type]
+        if model.positions is not None and max_length > model.positions:
+            raise ValueError(
+                f"`max_length` must be at most {model.positions}, the positions of this model. Got {max_length}."
+            )
+        self.model = model.to(device)
         self.tokenizer = tokenizer
         self.max_length = max_length
         self.device = device
 
     @classmethod
-    def from_weights(cls, weights: Weights, *, max_length: int, device: torch.device, seed: int) -> Network:
-        """Pretrained weights with a new head, drawn with `seed`."""
+    def from_weights(
+        cls,
+        weights: Weights,
+        *,
+        max_length: int,
+        device: torch.device,
+        seed: int,
+        pooling: Pooling | Literal["auto"] = "auto",
+        dropout: float | None = None,
+    ) -> Network:
+        """Pretrained weights with a new head, drawn with `seed`; `pooling` and `dropout` as in `FitConfig`."""
         with torch.random.fork_rng(devices=[]), quiet():
             torch.manual_seed(seed)
             if weights.folder is None:
-                model = BertForSequenceClassification(tiny_config(weights))
+                config = tiny_config(weights)
+                set_dropout(config, dropout)
+                encoder: PreTrainedModel = BertModel(config)
             else:
-                model = AutoModelForSequenceClassification.from_pretrained(
-                    weights.folder, num_labels=1, dtype=torch.float32, use_safetensors=True, local_files_only=True
-                )
+                encoder = load_encoder(weights.folder, dropout=dropout)
+            model = CrossEncoder(encoder, pooling, dropout)
         return cls(model, load_tokenizer(weights), max_length, device)
 
     @classmethod
     def load(cls, folder: Path, *, max_length: int, device: torch.device) -> Network:
-        """A network that `save` wrote."""
-        with quiet():
-            model = AutoModelForSequenceClassification.from_pretrained(
-                folder, dtype=torch.float32, use_safetensors=True, local_files_only=True
-            )
+        """A network that `save` wrote.
+
+        Raises:
+            ValueError: As `CrossEncoder.load`.
+        """
+        with torch.random.fork_rng(devices=[]), quiet():
+            model = CrossEncoder.load(folder)
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         return cls(model, tokenizer, max_length, device)
 
     def save(self, folder: Path) -> None:
-        """Write `model.safetensors`, `config.json` and the tokenizer's files into `folder`."""
+        """Write the encoder and its `config.json`, the head, and the tokenizer's files into `folder`."""
         with quiet():
-            self.model.save_pretrained(folder)
+            self.model.save(folder)
             self.tokenizer.save_pretrained(folder)
 
     @cached_property
     def pair_tokenizer(self) -> PairTokenizer:
         """Puts token ids of pairs together."""
-        padding = self.tokenizer.pad_token_id
-        assert isinstance(padding, int)
-        return PairTokenizer(self.tokenizer.backend_tokenizer, self.max_length, padding)
+        tokens = self.tokenizer.sep_token_id, self.tokenizer.eos_token_id, self.tokenizer.pad_token_id
+        separator, end, padding = (token if isinstance(token, int) else None for token in tokens)
+        separator = end if separator is None else separator
+        # Padding is masked, so that any token will do.
+        filler = next((token for token in (padding, separator) if token is not None), 0)
+        return PairTokenizer(self.tokenizer.backend_tokenizer, self.max_length, filler, separator)
 
     def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         """Logits of one batch, shape (B,), float32, with gradients where they are switched on."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.training_precision == "bfloat16"):
-            logits: torch.Tensor = self.model(**batch).logits
-        return logits.squeeze(-1).float()
+            logits: torch.Tensor = self.model(**batch)
+        return logits
 
     @property
     def training_precision(self) -> Precision:
@@ -125,7 +148,7 @@ class Network:
         """SHA-256 of all that determines a logit in float32: weights, tokenizer, template and length."""
         digest = hashlib.sha256(self.weights_hash().encode())
         digest.update(self.pair_tokenizer.rules().encode())
-        digest.update(f"{TEMPLATE} {self.max_length} float32".encode())
+        digest.update(f"{TEMPLATE} {self.model.pooling} {self.max_length} float32".encode())
         return digest.hexdigest()
 
 
@@ -138,16 +161,14 @@ def load_tokenizer(weights: Weights) -> PreTrainedTokenizerBase:
 
 
 def tiny_config(weights: Weights) -> BertConfig:
-    """Two small layers with one label."""
-    config = BertConfig(
+    """Two small layers."""
+    return BertConfig(
         vocab_size=len(weights.vocabulary),
         hidden_size=32,
         num_hidden_layers=2,
         num_attention_heads=2,
         intermediate_size=64,
     )
-    config.num_labels = 1
-    return config
 
 
 def _tiny_tokenizer(weights: Weights) -> BertTokenizer:

@@ -35,14 +35,17 @@ class Template:
     segments: IntArray
 
     @classmethod
-    def of_pair(cls, tokenizer: Tokenizer) -> Template:
-        """What the tokenizer puts around a user's and an item's text."""
-        return cls._of(tokenizer.encode("a", "a"), last=1)
+    def of_pair(cls, tokenizer: Tokenizer, separator: int | None = None) -> Template:
+        """What the tokenizer puts around a user's and an item's text; `separator` where it puts nothing behind one."""
+        own = cls._of(tokenizer.encode("a", "a"), last=1)
+        between, after = (_or_separator(piece, separator) for piece in (own.between, own.after))
+        return replace(own, between=between, after=after)
 
     @classmethod
-    def of_single(cls, tokenizer: Tokenizer) -> Template:
+    def of_single(cls, tokenizer: Tokenizer, separator: int | None = None) -> Template:
         """What the tokenizer puts around an item's text alone: the first text is empty."""
-        return cls._of(tokenizer.encode("a"), last=0)
+        own = cls._of(tokenizer.encode("a"), last=0)
+        return replace(own, after=_or_separator(own.after, separator))
 
     @classmethod
     def _of(cls, encoding: Encoding, last: int) -> Template:
@@ -165,19 +168,27 @@ class PairTokenizer:
         tokenizer: The rules; padding and truncation that it may remember are ignored.
         max_length: Most tokens of a row, special ones included.
         padding: Token id that fills up shorter rows.
+        separator: Token id for behind a text where the tokenizer itself puts nothing there, as GPT-2's: the texts would
+            run into each other, and a row of empty texts would have no token.
+
+    Raises:
+        ValueError: When the tokenizer puts nothing behind a text and there is no `separator`.
     """
 
-    def __init__(self, tokenizer: Tokenizer, max_length: int, padding: int) -> None:
+    def __init__(self, tokenizer: Tokenizer, max_length: int, padding: int, separator: int | None = None) -> None:
         self._rules = Tokenizer.from_str(tokenizer.to_str())
         self._rules.no_padding()
         self._rules.no_truncation()
-        self._templates = Template.of_pair(self._rules), Template.of_single(self._rules)
+        self._templates = (
+            Template.of_pair(self._rules, separator),
+            Template.of_single(self._rules, separator),
+        )
         self._max_length, self._padding = max_length, padding
 
     def rules(self) -> str:
-        """The tokenizer's rules as text."""
-        text: str = self._rules.to_str()
-        return text
+        """The tokenizer's rules and the tokens around texts, as text."""
+        around = [(form.before, form.between, form.after) for form in self._templates]
+        return f"{self._rules.to_str()}\n{around}"
 
     def rows(self, users: Sequence[str], items: Sequence[str]) -> PairTokens:
         """Rows of user and item text, both of length n; rows with an empty user hold the item alone."""
@@ -210,6 +221,16 @@ class PairTokenizer:
             part = texts[first : first + _TEXTS_AT_ONCE]
             for encoding in self._rules.encode_batch_fast(part, add_special_tokens=False):
                 yield encoding.ids
+
+
+def _or_separator(piece: list[int], separator: int | None) -> list[int]:
+    if piece:
+        return piece
+    if separator is None:
+        raise ValueError(
+            "The tokenizer must put a token behind each text, or have a `sep_token` or an `eos_token`. Got neither."
+        )
+    return [separator]
 
 
 def kept(first: IntArray, second: IntArray, room: IntArray) -> tuple[IntArray, IntArray]:

@@ -30,7 +30,7 @@ from bandits.torch_device import choose_device
 
 FloatArray = NDArray[np.float64]
 
-_RECIPE = 1  # raise it when the same log and config should be fitted anew
+_RECIPE = 2  # raise it when the same log and config should be fitted anew
 
 
 class RewardModel:
@@ -88,7 +88,14 @@ class RewardModel:
         folder = cache / f"fit-{_fit_hash(split, config, weights.sha256, device)[:20]}"
         if (folder / "model").is_dir():
             return cls.load(folder / "model", device=config.device)
-        network = Network.from_weights(weights, max_length=config.max_length, device=device, seed=config.seed)
+        network = Network.from_weights(
+            weights,
+            max_length=config.max_length,
+            device=device,
+            seed=config.seed,
+            pooling=config.pooling,
+            dropout=config.dropout,
+        )
         started = time.monotonic()
         history = train(network, train_rows, split.validation, config, folder / "checkpoints", show=show_progress)
         calibrator, losses = _calibrate(network, log, split, config)
@@ -163,7 +170,7 @@ class RewardModel:
 
         Raises:
             FileNotFoundError: When there is no model in `folder`.
-            ValueError: When its weights or calibrator are not those that were saved.
+            ValueError: When its weights or calibrator are not those that were saved, or encoder and head do not fit.
         """
         if not (folder / "reward_model.json").is_file():
             raise FileNotFoundError(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -263,24 +262,20 @@ class _Loop:
 
 def _prepare(network: Network, examples: Examples, config: FitConfig) -> None:
     """Freeze what the config says, and start the head at the base rate instead of one half."""
-    base = network.model.base_model
-    frozen: list[Any] = []
+    model = network.model
+    if config.freeze_layers > len(model.layers):
+        raise ValueError(
+            f"`freeze_layers` must be at most {len(model.layers)} for this model. Got {config.freeze_layers}."
+        )
+    frozen = model.layers[: config.freeze_layers]
     if config.freeze_embeddings or config.freeze_layers:
-        frozen.append(base.embeddings if hasattr(base, "embeddings") else base.get_input_embeddings())
-    if config.freeze_layers:
-        layers = getattr(getattr(base, "encoder", None), "layer", [])
-        if config.freeze_layers > len(layers):
-            raise ValueError(
-                f"`freeze_layers` must be at most {len(layers)} for this model. Got {config.freeze_layers}."
-            )
-        frozen.extend(layers[: config.freeze_layers])
+        frozen += model.embeddings
     for module in frozen:
         module.requires_grad_(False)
     if config.loss == "binomial":
-        head = list(network.model.parameters())[-1]  # the bias of the last linear map
         rate = examples.clicks.sum() / examples.impressions.sum()
         with torch.no_grad():
-            head.fill_(float(logit(rate)))
+            model.head.bias.fill_(float(logit(rate)))
 
 
 def _units(examples: Examples, loss: str) -> list[IntArray]:

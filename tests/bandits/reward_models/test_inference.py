@@ -27,7 +27,7 @@ def network() -> Network:
     weights = resolve_weights("tiny", texts=USERS + ITEMS)
     network = Network.from_weights(weights, max_length=20, device=torch.device("cpu"), seed=3)
     with torch.no_grad():
-        network.model.classifier.bias.fill_(-3.0)
+        network.model.head.bias.fill_(-3.0)
     return network
 
 
@@ -38,7 +38,7 @@ def varied(network: Network) -> Network:
 
     with torch.no_grad():
         for name, parameter in network.model.named_parameters():
-            parameter *= 1 if name == "classifier.bias" else 5
+            parameter *= 1 if name == "head.bias" else 5
     return network
 
 
@@ -53,7 +53,7 @@ def one_by_one(network: Network) -> np.ndarray:
             for item in ITEMS:
                 pair = ([user], [item]) if user else ([item],)
                 batch = network.tokenizer(*pair, truncation=True, max_length=20, return_tensors="pt")
-                logits.append(float(model(**batch).logits))
+                logits.append(float(model(**batch)))
     return np.array(logits)
 
 
@@ -83,7 +83,7 @@ def test_float32_equals_one_pair_at_a_time_in_float64(varied: Network, monkeypat
     for tokens in (2048, 100):
         monkeypatch.setitem(inference.TOKENS_PER_BATCH, "cpu", tokens)
         np.testing.assert_allclose(varied.logits(pairs), expected, atol=2e-5)
-    assert varied.model.config._attn_implementation == "sdpa"
+    assert varied.model.encoder.config._attn_implementation == "sdpa"
 
 
 def test_bfloat16_rounds_the_encoder_only(network: Network) -> None:

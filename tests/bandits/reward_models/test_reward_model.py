@@ -261,7 +261,7 @@ def test_damaged_model_is_refused(fitted: tuple[RewardModel, Split], tmp_path: P
     model.save(tmp_path / "model")
     path = tmp_path / "model" / "model.safetensors"
     tensors = load_file(path)
-    tensors["classifier.bias"] += 1
+    tensors["embeddings.LayerNorm.bias"] += 1
     save_file(tensors, path, metadata={"format": "pt"})
     with pytest.raises(ValueError, match=r"The weights in .* must have hash"):
         RewardModel.load(tmp_path / "model")
