@@ -155,6 +155,7 @@ class RewardModel:
             "kind": self.kind,
             "max_length": self.network.max_length,
             "tensors": self.network.weights_hash(),
+            "calibrator": self.calibrator.content_hash,
             "info": self.info,
         }
         (unfinished / "reward_model.json").write_text(json.dumps(header, indent=1), encoding="utf-8")
@@ -180,7 +181,13 @@ class RewardModel:
         network = Network.load(folder, max_length=header["max_length"], device=choose_device(device))
         if network.weights_hash() != header["tensors"]:
             raise ValueError(f"The weights in {folder} must have hash {header['tensors']}. Got others: damaged?")
-        return cls(network, Calibrator.load(folder / "calibrator.json"), header["kind"], header["info"])
+        calibrator = Calibrator.load(folder / "calibrator.json")
+        if calibrator.content_hash != header["calibrator"]:
+            raise ValueError(
+                f"The calibrator in {folder} must have hash {header['calibrator']}. Got {calibrator.content_hash}: was "
+                "it fitted on another model?"
+            )
+        return cls(network, calibrator, header["kind"], header["info"])
 
 
 def _calibrate(network: Network, log: ClickLog, split: Split, config: FitConfig) -> tuple[Calibrator, dict[str, float]]:

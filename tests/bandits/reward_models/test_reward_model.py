@@ -24,6 +24,7 @@ from bandits.reward_models import (
     text_features,
 )
 from bandits.reward_models.baselines import contrasts, counts
+from bandits.reward_models.calibration import Calibrator
 from bandits.reward_models.calibrator_choice import choose_calibrator
 from bandits.reward_models.fit_config import ScoringConfig
 
@@ -267,6 +268,15 @@ def test_damaged_model_is_refused(fitted: tuple[RewardModel, Split], tmp_path: P
         RewardModel.load(tmp_path / "model")
     with pytest.raises(FileNotFoundError, match="must hold a saved reward model"):
         RewardModel.load(tmp_path / "elsewhere")
+
+
+@pytest.mark.faults
+def test_calibrator_of_another_model_is_refused(fitted: tuple[RewardModel, Split], tmp_path: Path) -> None:
+    model, _ = fitted
+    model.save(tmp_path / "model")
+    Calibrator("platt", 1.5, -1.0).save(tmp_path / "model" / "calibrator.json")
+    with pytest.raises(ValueError, match=r"The calibrator in .* must have hash .* fitted on another model"):
+        RewardModel.load(tmp_path / "model")
 
 
 @pytest.mark.faults
