@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from bandits.reward_models.click_log import log_source_files as log_source_files
     from bandits.reward_models.click_log import read_click_log as read_click_log
     from bandits.reward_models.evaluation import evaluate as evaluate
+    from bandits.reward_models.explanation import Explanation as Explanation
+    from bandits.reward_models.explanation import explain_click as explain_click
     from bandits.reward_models.features import table_features as table_features
     from bandits.reward_models.features import text_features as text_features
     from bandits.reward_models.fit_config import EvaluationConfig as EvaluationConfig
@@ -35,6 +37,7 @@ _HOMES = {
     "Calibrator": "calibration",
     "ClickLog": "click_log",
     "EvaluationConfig": "fit_config",
+    "Explanation": "explanation",
     "FitConfig": "fit_config",
     "ScoringConfig": "fit_config",
     "LogReport": "log_report",
@@ -44,6 +47,7 @@ _HOMES = {
     "check_log": "log_report",
     "click_log_from_frame": "click_log",
     "evaluate": "evaluation",
+    "explain_click": "explanation",
     "log_source_files": "click_log",
     "observed_tests": "scoring",
     "read_click_log": "click_log",

@@ -114,6 +114,11 @@ class PairTokens:
         ids: list[int] = self._flat(np.array([row]))[0].tolist()
         return ids
 
+    def places(self, row: int) -> tuple[range, range]:
+        """Where the user's and the item's tokens stand in one row; the user's are none where the item stands alone."""
+        ends = np.cumsum(self._counts(np.array([row]))[0]).tolist()
+        return range(ends[0], ends[1]), range(ends[2], ends[3])
+
     def batch(self, rows: IntArray, device: torch.device) -> dict[str, torch.Tensor]:
         """Arguments of BERT for some of the rows, padded to the longest of them; each of shape (B, longest).
 
