@@ -67,7 +67,7 @@ class RewardModel:
         Args:
             log: The click log.
             split: Its parts, from `split_log`.
-            config: Hyperparameters. `loss` must be `within_test` for a log of tests, and `binomial` otherwise.
+            config: Hyperparameters. `loss` must be `within_test` or `both` for a log of tests, `binomial` otherwise.
             cache: Folder for fits.
             show_progress: Show a progress bar.
 
@@ -75,13 +75,12 @@ class RewardModel:
             ValueError: When `config.loss` does not suit the log.
             FileNotFoundError: When BERT's weights are not to be found.
         """
-        expected = "within_test" if log.kind == "tests" else "binomial"
-        if config.loss != expected:
-            raise ValueError(
-                f"`loss` must be {expected!r} for a log of {log.kind}"
-                + (": only differences inside a test are causal" if log.kind == "tests" else "")
-                + f". Got {config.loss!r}."
-            )
+        if (config.loss == "binomial") != (log.kind == "pairs"):
+            wanted = {
+                "pairs": "'binomial' for a log of pairs",
+                "tests": "'within_test' or 'both' for a log of tests: only differences inside a test are causal",
+            }
+            raise ValueError(f"`loss` must be {wanted[log.kind]}. Got {config.loss!r}.")
         train_rows = _subset(split.train, split.by, config.max_train_rows, config.seed)
         weights = resolve_weights(config.weights, texts=sorted({*train_rows["user_text"], *train_rows["item_text"]}))
         device = choose_device(config.device)
@@ -97,7 +96,8 @@ class RewardModel:
             dropout=config.dropout,
         )
         started = time.monotonic()
-        history = train(network, train_rows, split.validation, config, folder / "checkpoints", show=show_progress)
+        trained = train(network, train_rows, split.validation, config, folder / "checkpoints", show=show_progress)
+        seconds = trained.history[-1]["seconds"]
         calibrator, losses = _calibrate(network, log, split, config)
         info = {
             "config": config.model_dump(exclude={"scoring", "evaluation"}),
@@ -106,12 +106,10 @@ class RewardModel:
             "log": {"name": log.name, "content_hash": log.content_hash, "kind": log.kind},
             "rows": {name: len(part) for name, part in split.parts.items()} | {"trained_on": len(train_rows)},
             "split_by": split.by,
-            "history": history,
+            "history": trained.history,
+            "parameters": {"trained": trained.trained_parameters, "all": trained.parameters},
             "device": device.type,
-            "seconds": {
-                "training": history[-1]["seconds"],
-                "calibration": time.monotonic() - started - history[-1]["seconds"],
-            },
+            "seconds": {"training": seconds, "calibration": time.monotonic() - started - seconds},
         }
         model = cls(network, calibrator, log.kind, info)
         model.save(folder / "model")
@@ -155,6 +153,7 @@ class RewardModel:
             "kind": self.kind,
             "max_length": self.network.max_length,
             "tensors": self.network.weights_hash(),
+            "adapter": None if self.network.adapter is None else self.network.adapter.sha256(),
             "info": self.info,
         }
         (unfinished / "reward_model.json").write_text(json.dumps(header, indent=1), encoding="utf-8")
@@ -170,7 +169,7 @@ class RewardModel:
 
         Raises:
             FileNotFoundError: When there is no model in `folder`.
-            ValueError: When its weights or calibrator are not those that were saved, or encoder and head do not fit.
+            ValueError: When its weights or calibrator are not those that were saved, or do not fit each other.
         """
         if not (folder / "reward_model.json").is_file():
             raise FileNotFoundError(
@@ -180,6 +179,9 @@ class RewardModel:
         network = Network.load(folder, max_length=header["max_length"], device=choose_device(device))
         if network.weights_hash() != header["tensors"]:
             raise ValueError(f"The weights in {folder} must have hash {header['tensors']}. Got others: damaged?")
+        found = None if network.adapter is None else network.adapter.sha256()
+        if found != header["adapter"]:
+            raise ValueError(f"The adapter in {folder} must have hash {header['adapter']}. Got {found}: damaged?")
         return cls(network, Calibrator.load(folder / "calibrator.json"), header["kind"], header["info"])
 
 
