@@ -6,6 +6,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+NO_PART_OF_A_FIT = {"scoring", "evaluation", "trackers"}
+"""Fields of `FitConfig` that do not decide what is fitted."""
+
 
 class ScoringConfig(BaseModel):
     """How a fitted model fills its propensity table; no part of the fit.
@@ -53,7 +56,7 @@ class EvaluationConfig(BaseModel):
 
 
 class FitConfig(BaseModel):
-    """Hyperparameters of fine-tuning and calibration; all but `scoring` and `evaluation` decide what is fitted.
+    """Hyperparameters of fine-tuning and calibration; all but `NO_PART_OF_A_FIT` decide what is fitted.
 
     >>> FitConfig(epochs=2).loss
     'binomial'
@@ -64,6 +67,11 @@ class FitConfig(BaseModel):
     weights: str = Field(
         "sentence-transformers/all-MiniLM-L6-v2",
         description="where the network starts from: a folder, a model name, or 'tiny' (two random layers, for tests)",
+    )
+    sha256: str | None = Field(
+        None,
+        pattern="^[0-9a-f]{64}$",
+        description="what the SHA-256 of the weights' `model.safetensors` must be; null: not checked",
     )
     pooling: Literal["auto", "mean", "first", "last", "pooler"] = Field(
         "auto",
@@ -132,6 +140,9 @@ class FitConfig(BaseModel):
     )
     checkpoint_steps: int = Field(200, ge=1, description="steps between two checkpoints inside an epoch")
     device: str = Field("auto", description="'auto' (a GPU when there is one), 'cpu', 'cuda' or 'cuda:1'")
+    trackers: list[Literal["tensorboard", "wandb"]] = Field(
+        [], description="who gets the curves of a fit, in its folder; no reason to fit anew"
+    )
     scoring: ScoringConfig = Field(
         ScoringConfig(), description="how the propensity table is filled; no reason to fit anew"
     )

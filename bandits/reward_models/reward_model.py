@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from bandits.reward_models.calibration import Calibrator
 from bandits.reward_models.calibrator_choice import fit_calibrator
 from bandits.reward_models.click_log import ClickLog
-from bandits.reward_models.fit_config import FitConfig
+from bandits.reward_models.fit_config import NO_PART_OF_A_FIT, FitConfig
 from bandits.reward_models.model_card import model_card
 from bandits.reward_models.network import Network
 from bandits.reward_models.split import Split
@@ -82,7 +82,8 @@ class RewardModel:
             }
             raise ValueError(f"`loss` must be {wanted[log.kind]}. Got {config.loss!r}.")
         train_rows = _subset(split.train, split.by, config.max_train_rows, config.seed)
-        weights = resolve_weights(config.weights, texts=sorted({*train_rows["user_text"], *train_rows["item_text"]}))
+        texts = sorted({*train_rows["user_text"], *train_rows["item_text"]})
+        weights = resolve_weights(config.weights, texts=texts, sha256=config.sha256)
         device = choose_device(config.device)
         folder = cache / f"fit-{_fit_hash(split, config, weights.sha256, device)[:20]}"
         if (folder / "model").is_dir():
@@ -100,7 +101,7 @@ class RewardModel:
         seconds = trained.history[-1]["seconds"]
         calibrator, losses = _calibrate(network, log, split, config)
         info = {
-            "config": config.model_dump(exclude={"scoring", "evaluation"}),
+            "config": config.model_dump(exclude=NO_PART_OF_A_FIT),
             "calibration": {"method": calibrator.method, "cross_validated": losses},
             "weights": {"name": weights.name, "source": weights.source, "sha256": weights.sha256},
             "log": {"name": log.name, "content_hash": log.content_hash, "kind": log.kind},
@@ -212,7 +213,7 @@ def _fit_hash(split: Split, config: FitConfig, weights_hash: str, device: torch.
     parts = [
         str(_RECIPE),
         split.content_hash,
-        config.model_dump_json(exclude={"device", "weights", "checkpoint_steps", "scoring", "evaluation"}),
+        config.model_dump_json(exclude=NO_PART_OF_A_FIT | {"device", "weights", "sha256", "checkpoint_steps"}),
         weights_hash,
         device.type,
         torch.__version__,

@@ -18,11 +18,12 @@ from scipy.special import logit
 from bandits.reward_models import checkpoint
 from bandits.reward_models.adapters import Adapter
 from bandits.reward_models.examples import Examples
-from bandits.reward_models.fit_config import FitConfig
+from bandits.reward_models.fit_config import NO_PART_OF_A_FIT, FitConfig
 from bandits.reward_models.inference import Precision
 from bandits.reward_models.network import Network
 from bandits.reward_models.objectives import batch_loss, mean_loss
 from bandits.reward_models.optimization import optimizer, rate
+from bandits.reward_models.tracking import Trackers
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
@@ -88,7 +89,7 @@ def train(
         train_rows: Rows of `ClickLog.pairs` to fit.
         validation_rows: Rows to stop by.
         config: Hyperparameters.
-        folder: Where checkpoints of this fit, and of no other, are kept.
+        folder: Where checkpoints of this fit, and of no other, are kept; `trackers` write beside it, into `tracking`.
         show: Show a progress bar.
     """
     fit, stop = (Examples.of(rows, network, config) for rows in (train_rows, validation_rows))
@@ -96,15 +97,17 @@ def train(
     with torch.random.fork_rng(devices=cuda):
         torch.manual_seed(config.seed)
         loop = Loop(network, fit, stop, config, folder)
-        with Progress(
+        bar = Progress(
             TextColumn("fine-tuning"),
             BarColumn(),
             TextColumn("{task.completed}/{task.total} steps {task.description}"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             disable=not show,
-        ) as progress:
-            loop.run(progress)
+        )
+        settings = config.model_dump(exclude=NO_PART_OF_A_FIT)
+        with bar as progress, Trackers(config.trackers, folder.parent / "tracking", settings, loop.number) as trackers:
+            loop.run(progress, trackers)
     trained = sum(parameter.numel() for parameter in loop.trained.values())
     total = sum(parameter.numel() for parameter in network.model.parameters())
     return Trained(loop.at.history, trained, total)
@@ -143,7 +146,12 @@ class Loop:
         if stored is not None:
             self._restore(stored)
 
-    def run(self, progress: Progress) -> None:
+    @property
+    def number(self) -> int:
+        """Steps done in all epochs."""
+        return self.at.epoch * self.steps_per_epoch + self.at.step
+
+    def run(self, progress: Progress, trackers: Trackers) -> None:
         """Train until the last epoch, or until validation has not improved for `patience` epochs."""
         config, at = self.config, self.at
         bar = progress.add_task("", total=config.epochs * self.steps_per_epoch)
@@ -151,15 +159,20 @@ class Loop:
         while at.epoch < config.epochs and at.waited < config.patience:
             steps = self.steps(at.epoch)
             while at.step < len(steps):
-                progress.update(bar, completed=at.epoch * self.steps_per_epoch + at.step)
-                at.train_loss += self.step(steps[at.step])
+                progress.update(bar, completed=self.number)
+                loss = self.step(steps[at.step])
+                at.train_loss += loss
                 at.step += 1
+                highest = max(group["lr"] for group in self.optimizer.param_groups)
+                trackers.scalars({"train/loss": loss, "train/learning_rate": highest}, self.number)
                 at.seconds = time.monotonic() - started
                 if at.step % config.checkpoint_steps == 0 and at.step < len(steps):
                     self._save()
             self._end_epoch(time.monotonic() - started)
+            epoch = {f"epoch/{name}": value for name, value in at.history[-1].items() if name != "epoch"}
+            trackers.scalars(epoch, self.number)
             self._save()
-            progress.update(bar, completed=at.epoch * self.steps_per_epoch, description=_describe(at))
+            progress.update(bar, completed=self.number, description=_describe(at))
         self._put(self.best)
         if self.adapter is not None:
             self.network.adapter = self.adapter.finish()
@@ -172,7 +185,7 @@ class Loop:
 
     def step(self, batches: list[IntArray]) -> float:
         """One step of the optimizer by the gradient over some batches; returns their loss."""
-        number = self.at.epoch * self.steps_per_epoch + self.at.step
+        number = self.number
         highest = self.config.learning_rate * rate(self.config, number, self.config.epochs * self.steps_per_epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = highest * self.at.slowdown * group["share"]

@@ -140,6 +140,7 @@ def test_plateau_halves_the_rate_after_epochs_that_did_not_improve(
     from rich.progress import Progress
 
     from bandits.reward_models import training
+    from bandits.reward_models.tracking import Trackers
 
     config = SIMPLE.model_copy(update={"schedule": "plateau", "epochs": 5, "patience": 5, "warmup": 0.0})
     loop = loop_of(pairs_frame.iloc[:20], config)
@@ -149,7 +150,7 @@ def test_plateau_halves_the_rate_after_epochs_that_did_not_improve(
     seen: list[float] = []
     step = loop.step
     monkeypatch.setattr(loop, "step", lambda rows: (step(rows), seen.append(loop.optimizer.param_groups[0]["lr"]))[0])
-    loop.run(Progress(disable=True))
+    loop.run(Progress(disable=True), Trackers())
     assert [seen[5 * epoch] / config.learning_rate for epoch in range(5)] == [1, 1, 0.5, 0.5, 0.25]
 
 
