@@ -103,6 +103,8 @@ def _logged(file: Path) -> list[dict[str, float]]:
         assert len(data) < 32_768
         while place < len(data):
             _, length, kind = struct.unpack_from("<IHB", data, place)
+            if place + 7 + length > len(data):
+                break
             assert kind == 1, "a whole record"
             records.append(wandb_internal_pb2.Record.FromString(data[place + 7 : place + 7 + length]))
             place += 7 + length
