@@ -20,40 +20,30 @@ class Stored:
     """What a checkpoint holds.
 
     Attributes:
-        trained: Weights that are being trained, by name.
-        best: The same weights at the best epoch so far.
-        optimizer: State of the optimizer.
-        random: States of the random generators, by kind of device.
+        weights: Sets of weights, each by name: those being trained (`trained`), the same at the best epoch so far
+            (`best`), and their mean over the running epoch (`mean`) where a fit keeps one.
+        state: States of the optimizer (`optimizer`), of the random generators by kind of device (`random`), and of
+            the adapter (`adapter`).
         progression: Where the fit stands.
     """
 
-    trained: dict[str, torch.Tensor]
-    best: dict[str, torch.Tensor]
-    optimizer: dict[str, Any]
-    random: dict[str, torch.Tensor]
-    progression: dict[str, Any]
+    weights: Mapping[str, Mapping[str, torch.Tensor]]
+    state: Mapping[str, Any]
+    progression: Mapping[str, Any]
 
 
-def save(
-    folder: Path,
-    trained: Mapping[str, torch.Tensor],
-    best: Mapping[str, torch.Tensor],
-    optimizer: Mapping[str, Any],
-    random: Mapping[str, torch.Tensor],
-    progression: Mapping[str, Any],
-) -> None:
+def save(folder: Path, stored: Stored) -> None:
     """Write a checkpoint beside the last one, give it its name in one step, then remove the last one."""
     folder.mkdir(parents=True, exist_ok=True)
     older = _complete(folder)
     unfinished = folder / "unfinished"
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir()
-    save_file(
-        {name: tensor.detach().contiguous() for name, tensor in trained.items()}, unfinished / "trained.safetensors"
-    )
-    save_file({name: tensor.contiguous() for name, tensor in best.items()}, unfinished / "best.safetensors")
-    torch.save({"optimizer": dict(optimizer), "random": dict(random)}, unfinished / "optimizer.pt")
-    (unfinished / "progression.json").write_text(json.dumps(dict(progression)), encoding="utf-8")
+    for kind, tensors in stored.weights.items():
+        whole = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+        save_file(whole, unfinished / f"{kind}.safetensors")
+    torch.save(dict(stored.state), unfinished / "state.pt")
+    (unfinished / "progression.json").write_text(json.dumps(dict(stored.progression)), encoding="utf-8")
     number = int(older[-1].name.removeprefix(_PREFIX)) + 1 if older else 1
     unfinished.rename(folder / f"{_PREFIX}{number:06d}")
     for path in older:
@@ -66,12 +56,9 @@ def load(folder: Path, device: torch.device) -> Stored | None:
     if not complete:
         return None
     latest = complete[-1]
-    state = torch.load(latest / "optimizer.pt", map_location=device, weights_only=True)
     return Stored(
-        load_file(latest / "trained.safetensors", device=str(device)),
-        load_file(latest / "best.safetensors", device=str(device)),
-        state["optimizer"],
-        state["random"],
+        {path.stem: load_file(path, device=str(device)) for path in latest.glob("*.safetensors")},
+        torch.load(latest / "state.pt", map_location=device, weights_only=True),
         json.loads((latest / "progression.json").read_text(encoding="utf-8")),
     )
 

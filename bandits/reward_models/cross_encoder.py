@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
@@ -56,7 +56,7 @@ class CrossEncoder(nn.Module):
                 f"`pooling` must be 'auto', 'mean', 'first' or 'last' for the architecture "
                 f"{encoder.config.model_type!r}, which has no pooler. Got 'pooler'."
             )
-        self.encoder = encoder
+        self.encoder: Any = encoder
         self.pooling: Pooling = (
             ("mean" if reads_both_ways(encoder.config) else "last") if pooling == "auto" else pooling
         )
@@ -66,7 +66,7 @@ class CrossEncoder(nn.Module):
         nn.init.normal_(self.head.weight, std=_HEAD_SPREAD)
         nn.init.zeros_(self.head.bias)
         # GPT-2 would read segments as words, RoBERTa and DeBERTa know only one.
-        self._takes_segments = (
+        self.takes_segments = (
             getattr(encoder.config, "type_vocab_size", 0) > 1
             and "token_type_ids" in inspect.signature(encoder.forward).parameters
         )
@@ -84,11 +84,24 @@ class CrossEncoder(nn.Module):
             token_type_ids: Segments, shape (B, longest); ignored by architectures without.
             attention_mask: 1 at real tokens and 0 at padding, shape (B, longest); None where nothing is padded.
         """
-        segments = {"token_type_ids": token_type_ids} if self._takes_segments else {}
+        return self.logits(self.vectors(input_ids, token_type_ids, attention_mask))
+
+    def vectors(
+        self,
+        input_ids: torch.Tensor,
+        token_type_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """What the head sees of each row, shape (B, H); arguments as those of `forward`."""
+        segments = {"token_type_ids": token_type_ids} if self.takes_segments else {}
         hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **segments).last_hidden_state
         with torch.autocast(hidden.device.type, enabled=False):
-            pooled = self._pool(hidden.to(self.head.weight.dtype), attention_mask)
-            logits: torch.Tensor = self.head(self.dropout(pooled))
+            return self._pool(hidden.to(self.head.weight.dtype), attention_mask)
+
+    def logits(self, vectors: torch.Tensor) -> torch.Tensor:
+        """The head: logits, shape (B,), of vectors, shape (B, H)."""
+        with torch.autocast(vectors.device.type, enabled=False):
+            logits: torch.Tensor = self.head(self.dropout(vectors))
         return logits.squeeze(-1)
 
     def _pool(self, hidden: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
@@ -135,9 +148,11 @@ class CrossEncoder(nn.Module):
 
     def save(self, folder: Path) -> None:
         """Write `config.json` and `model.safetensors` of the encoder, and `head.safetensors`, into `folder`."""
-        self.encoder.save_pretrained(folder)
+        wrapped = hasattr(self.encoder, "get_base_model")  # by peft, where it has a prefix
+        encoder = self.encoder.get_base_model() if wrapped else self.encoder
+        encoder.save_pretrained(folder)
         head = {name: tensor.contiguous() for name, tensor in self._head_state().items()}
-        about = {"architecture": self.encoder.config.model_type, "pooling": self.pooling}
+        about = {"architecture": encoder.config.model_type, "pooling": self.pooling}
         save_file(head, folder / HEAD_FILE, metadata=about)
 
     @classmethod

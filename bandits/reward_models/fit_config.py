@@ -6,6 +6,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+NO_PART_OF_A_FIT = {"scoring", "evaluation", "trackers"}
+"""Fields of `FitConfig` that do not decide what is fitted."""
+
 
 class ScoringConfig(BaseModel):
     """How a fitted model fills its propensity table; no part of the fit.
@@ -53,7 +56,7 @@ class EvaluationConfig(BaseModel):
 
 
 class FitConfig(BaseModel):
-    """Hyperparameters of fine-tuning and calibration; all but `scoring` and `evaluation` decide what is fitted.
+    """Hyperparameters of fine-tuning and calibration; all but `NO_PART_OF_A_FIT` decide what is fitted.
 
     >>> FitConfig(epochs=2).loss
     'binomial'
@@ -65,6 +68,11 @@ class FitConfig(BaseModel):
         "sentence-transformers/all-MiniLM-L6-v2",
         description="where the network starts from: a folder, a model name, or 'tiny' (two random layers, for tests)",
     )
+    sha256: str | None = Field(
+        None,
+        pattern="^[0-9a-f]{64}$",
+        description="what the SHA-256 of the weights' `model.safetensors` must be; null: not checked",
+    )
     pooling: Literal["auto", "mean", "first", "last", "pooler"] = Field(
         "auto",
         description="how the tokens' vectors become one; 'auto': their mean for encoders, the last for decoders; "
@@ -73,25 +81,56 @@ class FitConfig(BaseModel):
     dropout: float | None = Field(
         None, ge=0, lt=1, description="in the encoder and before the head; null: the encoder's own, and 0.1 there"
     )
-    loss: Literal["binomial", "within_test"] = Field(
-        "binomial",
-        description="'binomial' models click rates; 'within_test' only differences between the items of one test",
+    tuning: Literal["full", "head", "lora", "adalora", "prefix", "ia3"] = Field(
+        "full",
+        description="what is trained: all weights, the head alone, or the head and an adapter in a frozen encoder",
     )
+    rank: int = Field(8, ge=1, description="'lora' and 'adalora' only: rank of each change (on average, for AdaLoRA)")
+    alpha: float = Field(16, gt=0, description="'lora' and 'adalora' only: changes are multiplied by alpha / rank")
+    targets: list[str] | None = Field(
+        None,
+        min_length=1,
+        description="'lora', 'adalora' and 'ia3' only: names of the linear maps that are changed; null: what peft "
+        "takes for this architecture",
+    )
+    prefix_tokens: int = Field(8, ge=1, description="'prefix' only: trained tokens in front of the text, in each layer")
+    loss: Literal["binomial", "within_test", "both"] = Field(
+        "binomial",
+        description="'binomial' models click rates; 'within_test' only differences between the items of one test; "
+        "'both' adds the two up for a log of tests",
+    )
+    within_weight: float = Field(1.0, gt=0, description="'both' only: weight of 'within_test' beside 'binomial'")
     overdispersion: float = Field(
-        0.3, ge=0, description="'within_test' only: variance of log click rates inside a test that texts cannot explain"
+        0.3, ge=0, description="logs of tests only: variance of log click rates inside a test that texts cannot explain"
     )
     epochs: int = Field(3, ge=1, description="passes over the training rows at most")
     patience: int = Field(2, ge=1, description="epochs without a better validation loss before stopping")
     learning_rate: float = Field(
         1e-4, gt=0, description="highest learning rate of AdamW; 2e-5 to 5e-5 for a BERT of the usual size"
     )
-    batch_size: int = Field(16, ge=1, description="rows in a step; whole tests in a step when `loss` is 'within_test'")
+    layer_decay: float = Field(
+        1.0, gt=0, le=1, description="each layer learns at this share of the rate of the one above it"
+    )
+    schedule: Literal["linear", "cosine", "constant", "plateau"] = Field(
+        "linear",
+        description="the learning rate after the warm-up; 'plateau' halves it after epochs that did not improve",
+    )
+    batch_size: int = Field(16, ge=1, description="rows in a batch; whole tests in a batch for a log of tests")
+    accumulation: int = Field(
+        1, ge=1, description="batches in a step: as one large batch, in the memory of a small one"
+    )
     max_length: int = Field(32, ge=8, le=512, description="tokens of user and item text together; the rest is cut off")
     warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps in which the learning rate grows linearly")
     weight_decay: float = Field(0.01, ge=0, description="decoupled weight decay of AdamW")
+    average_weights: bool = Field(
+        False, description="validate and keep the mean of the weights over an epoch's steps instead of the last ones"
+    )
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="training computes in bfloat16 on a GPU and in float32 on a CPU, unless said"
+    )
     freeze_embeddings: bool = Field(True, description="keep the word embeddings as they are: faster, hardly worse")
     freeze_layers: int = Field(
-        0, ge=0, description="lowest layers kept as they are too: faster, and calmer with few rows"
+        0, ge=0, description="'full' only: lowest layers kept as they are too: faster, and calmer with few rows"
     )
     max_train_rows: int | None = Field(None, ge=1, description="train on whole groups up to about this many rows")
     calibration: Literal["platt", "temperature", "identity", "beta", "isotonic", "auto"] = Field(
@@ -101,6 +140,9 @@ class FitConfig(BaseModel):
     )
     checkpoint_steps: int = Field(200, ge=1, description="steps between two checkpoints inside an epoch")
     device: str = Field("auto", description="'auto' (a GPU when there is one), 'cpu', 'cuda' or 'cuda:1'")
+    trackers: list[Literal["tensorboard", "wandb"]] = Field(
+        [], description="who gets the curves of a fit, in its folder; no reason to fit anew"
+    )
     scoring: ScoringConfig = Field(
         ScoringConfig(), description="how the propensity table is filled; no reason to fit anew"
     )
@@ -111,12 +153,22 @@ class FitConfig(BaseModel):
         0, ge=0, description="seed of the head's first weights, dropout, the order of rows and the folds of 'auto'"
     )
 
+    @field_validator("freeze_layers")
+    @classmethod
+    def _adapters_freeze_all(cls, layers: int, info: ValidationInfo) -> int:
+        if layers and info.data.get("tuning", "full") != "full":
+            raise ValueError(
+                f"must be 0 where `tuning` is {info.data['tuning']!r}: all layers are frozen. Got {layers}."
+            )
+        return layers
+
     @field_validator("evaluation")
     @classmethod
     def _tests_have_no_level(cls, evaluation: EvaluationConfig, info: ValidationInfo) -> EvaluationConfig:
-        if evaluation.threshold is not None and info.data.get("loss") == "within_test":
+        loss = info.data.get("loss")
+        if evaluation.threshold is not None and loss in ("within_test", "both"):
             raise ValueError(
-                f"must have no `threshold` where `loss` is 'within_test': its scores have no level. "
+                f"must have no `threshold` where `loss` is {loss!r}: a log of tests gives no level. "
                 f"Got {evaluation.threshold}."
             )
         return evaluation

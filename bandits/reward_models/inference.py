@@ -85,6 +85,11 @@ class Inference:
             logits: FloatArray = torch.cat([torch.empty(0, device=self._device), *parts]).cpu().double().numpy()
         return logits
 
+    def vectors(self, pairs: PairTokens, batches: Iterable[IntArray]) -> torch.Tensor:
+        """What the head sees of the batches' rows, on the device, shape (n, H)."""
+        with torch.no_grad():
+            return torch.cat([self._model.vectors(**pairs.batch(rows, self._device)) for rows in batches])
+
 
 def has_bfloat16(device: torch.device) -> bool:
     """Whether the device computes in bfloat16 in hardware, so that it is faster than float32."""
@@ -95,5 +100,5 @@ def has_bfloat16(device: torch.device) -> bool:
 
 def _in_bfloat16(model: CrossEncoder) -> CrossEncoder:
     rounded = copy.deepcopy(model)
-    rounded.encoder.to(torch.bfloat16)  # type: ignore[arg-type]
+    rounded.encoder.to(torch.bfloat16)
     return rounded

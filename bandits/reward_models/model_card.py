@@ -34,6 +34,7 @@ def model_card(kind: str, info: Mapping[str, Any], evaluation: Mapping[str, Any]
         f"- log: {log['name']} (kind `{kind}`), SHA-256 of its rows `{log['content_hash']}`",
         f"- rows: {rows}; split by `{info['split_by']}`",
         f"- settings: {settings}",
+        f"- weights that were trained: {info['parameters']['trained']:,} of {info['parameters']['all']:,}",
         *_choice(info),
         "",
         "## Training",

@@ -22,6 +22,8 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from bandits.memory import array_bytes, require_memory
+from bandits.reward_models.adapters import TrainedAdapter
 from bandits.reward_models.cross_encoder import CrossEncoder, Pooling, load_encoder, set_dropout
 from bandits.reward_models.inference import TOKENS_PER_BATCH, Batches, Inference, Precision
 from bandits.reward_models.pair_tokens import PairTokenizer, PairTokens
@@ -35,13 +37,14 @@ TEMPLATE = "[CLS] user [SEP] item [SEP]"
 class Network:
     """A cross-encoder, its tokenizer and the template that joins user and item.
 
-    Training computes in float32 on a CPU and in bfloat16 (autocast) on a GPU; `logits` in the precision asked for.
-
     Args:
         model: The cross-encoder.
         tokenizer: Its tokenizer.
         max_length: Number of tokens after which texts are cut, the longer of user and item first.
         device: Device to compute on.
+
+    Attributes:
+        adapter: What was trained where only an adapter was; None otherwise.
 
     Raises:
         ValueError: When `max_length` is more than the model can read.
@@ -55,6 +58,7 @@ class Network:
                 f"`max_length` must be at most {model.positions}, the positions of this model. Got {max_length}."
             )
         self.model = model.to(device)
+        self.adapter: TrainedAdapter | None = None
         self.tokenizer = tokenizer
         self.max_length = max_length
         self.device = device
@@ -90,15 +94,21 @@ class Network:
             ValueError: As `CrossEncoder.load`.
         """
         with torch.random.fork_rng(devices=[]), quiet():
-            model = CrossEncoder.load(folder)
+            model, adapter = CrossEncoder.load(folder), TrainedAdapter.load(folder)
+            if adapter is not None:
+                adapter.attach(model)
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        return cls(model, tokenizer, max_length, device)
+        network = cls(model, tokenizer, max_length, device)
+        network.adapter = adapter
+        return network
 
     def save(self, folder: Path) -> None:
-        """Write the encoder and its `config.json`, the head, and the tokenizer's files into `folder`."""
+        """Write the encoder and its `config.json`, the head, the tokenizer's files and the adapter into `folder`."""
         with quiet():
             self.model.save(folder)
             self.tokenizer.save_pretrained(folder)
+        if self.adapter is not None:
+            self.adapter.save(folder)
 
     @cached_property
     def pair_tokenizer(self) -> PairTokenizer:
@@ -110,16 +120,14 @@ class Network:
         filler = next((token for token in (padding, separator) if token is not None), 0)
         return PairTokenizer(self.tokenizer.backend_tokenizer, self.max_length, filler, separator)
 
-    def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        """Logits of one batch, shape (B,), float32, with gradients where they are switched on."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.training_precision == "bfloat16"):
+    def forward(self, batch: dict[str, torch.Tensor], precision: Precision) -> torch.Tensor:
+        """Logits of one batch for training, shape (B,), float32: with dropout and gradients.
+
+        In bfloat16 weights stay in float32 and are rounded as they are used (autocast).
+        """
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
             logits: torch.Tensor = self.model(**batch)
         return logits
-
-    @property
-    def training_precision(self) -> Precision:
-        """Precision in which training computes."""
-        return "bfloat16" if self.device.type == "cuda" else "float32"
 
     def inference(self, precision: Precision) -> Inference:
         """The network as it is now, for logits in that precision."""
@@ -135,6 +143,20 @@ class Network:
         logits = np.empty(len(batches.order))
         logits[batches.order] = self.inference(precision).logits(pairs, batches.rows(0, len(batches)))
         return logits
+
+    def vectors(self, pairs: PairTokens, precision: Precision = "float32") -> torch.Tensor:
+        """What the head sees of all rows, without dropout, on the device, shape (n, H).
+
+        Raises:
+            ValueError: When they do not fit into memory.
+        """
+        size = len(pairs.item), self.model.head.in_features
+        require_memory(f"Vectors of {size[0]:,} rows and {size[1]} numbers", array_bytes([size], itemsize=8))
+        batches = self.batches(pairs)
+        ordered = self.inference(precision).vectors(pairs, batches.rows(0, len(batches)))
+        vectors = torch.empty_like(ordered)
+        vectors[torch.from_numpy(batches.order).to(self.device)] = ordered
+        return vectors
 
     def weights_hash(self) -> str:
         """SHA-256 of names, shapes and values of all weights."""

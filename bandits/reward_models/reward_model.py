@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from bandits.reward_models.calibration import Calibrator
 from bandits.reward_models.calibrator_choice import fit_calibrator
 from bandits.reward_models.click_log import ClickLog
-from bandits.reward_models.fit_config import FitConfig
+from bandits.reward_models.fit_config import NO_PART_OF_A_FIT, FitConfig
 from bandits.reward_models.model_card import model_card
 from bandits.reward_models.network import Network
 from bandits.reward_models.split import Split
@@ -67,7 +67,7 @@ class RewardModel:
         Args:
             log: The click log.
             split: Its parts, from `split_log`.
-            config: Hyperparameters. `loss` must be `within_test` for a log of tests, and `binomial` otherwise.
+            config: Hyperparameters. `loss` must be `within_test` or `both` for a log of tests, `binomial` otherwise.
             cache: Folder for fits.
             show_progress: Show a progress bar.
 
@@ -75,15 +75,15 @@ class RewardModel:
             ValueError: When `config.loss` does not suit the log.
             FileNotFoundError: When BERT's weights are not to be found.
         """
-        expected = "within_test" if log.kind == "tests" else "binomial"
-        if config.loss != expected:
-            raise ValueError(
-                f"`loss` must be {expected!r} for a log of {log.kind}"
-                + (": only differences inside a test are causal" if log.kind == "tests" else "")
-                + f". Got {config.loss!r}."
-            )
+        if (config.loss == "binomial") != (log.kind == "pairs"):
+            wanted = {
+                "pairs": "'binomial' for a log of pairs",
+                "tests": "'within_test' or 'both' for a log of tests: only differences inside a test are causal",
+            }
+            raise ValueError(f"`loss` must be {wanted[log.kind]}. Got {config.loss!r}.")
         train_rows = _subset(split.train, split.by, config.max_train_rows, config.seed)
-        weights = resolve_weights(config.weights, texts=sorted({*train_rows["user_text"], *train_rows["item_text"]}))
+        texts = sorted({*train_rows["user_text"], *train_rows["item_text"]})
+        weights = resolve_weights(config.weights, texts=texts, sha256=config.sha256)
         device = choose_device(config.device)
         folder = cache / f"fit-{_fit_hash(split, config, weights.sha256, device)[:20]}"
         if (folder / "model").is_dir():
@@ -97,21 +97,20 @@ class RewardModel:
             dropout=config.dropout,
         )
         started = time.monotonic()
-        history = train(network, train_rows, split.validation, config, folder / "checkpoints", show=show_progress)
+        trained = train(network, train_rows, split.validation, config, folder / "checkpoints", show=show_progress)
+        seconds = trained.history[-1]["seconds"]
         calibrator, losses = _calibrate(network, log, split, config)
         info = {
-            "config": config.model_dump(exclude={"scoring", "evaluation"}),
+            "config": config.model_dump(exclude=NO_PART_OF_A_FIT),
             "calibration": {"method": calibrator.method, "cross_validated": losses},
             "weights": {"name": weights.name, "source": weights.source, "sha256": weights.sha256},
             "log": {"name": log.name, "content_hash": log.content_hash, "kind": log.kind},
             "rows": {name: len(part) for name, part in split.parts.items()} | {"trained_on": len(train_rows)},
             "split_by": split.by,
-            "history": history,
+            "history": trained.history,
+            "parameters": {"trained": trained.trained_parameters, "all": trained.parameters},
             "device": device.type,
-            "seconds": {
-                "training": history[-1]["seconds"],
-                "calibration": time.monotonic() - started - history[-1]["seconds"],
-            },
+            "seconds": {"training": seconds, "calibration": time.monotonic() - started - seconds},
         }
         model = cls(network, calibrator, log.kind, info)
         model.save(folder / "model")
@@ -155,6 +154,7 @@ class RewardModel:
             "kind": self.kind,
             "max_length": self.network.max_length,
             "tensors": self.network.weights_hash(),
+            "adapter": None if self.network.adapter is None else self.network.adapter.sha256(),
             "calibrator": self.calibrator.content_hash,
             "info": self.info,
         }
@@ -171,7 +171,7 @@ class RewardModel:
 
         Raises:
             FileNotFoundError: When there is no model in `folder`.
-            ValueError: When its weights or calibrator are not those that were saved, or encoder and head do not fit.
+            ValueError: When its weights or calibrator are not those that were saved, or do not fit each other.
         """
         if not (folder / "reward_model.json").is_file():
             raise FileNotFoundError(
@@ -181,6 +181,9 @@ class RewardModel:
         network = Network.load(folder, max_length=header["max_length"], device=choose_device(device))
         if network.weights_hash() != header["tensors"]:
             raise ValueError(f"The weights in {folder} must have hash {header['tensors']}. Got others: damaged?")
+        found = None if network.adapter is None else network.adapter.sha256()
+        if found != header["adapter"]:
+            raise ValueError(f"The adapter in {folder} must have hash {header['adapter']}. Got {found}: damaged?")
         calibrator = Calibrator.load(folder / "calibrator.json")
         if calibrator.content_hash != header["calibrator"]:
             raise ValueError(
@@ -217,7 +220,7 @@ def _fit_hash(split: Split, config: FitConfig, weights_hash: str, device: torch.
     parts = [
         str(_RECIPE),
         split.content_hash,
-        config.model_dump_json(exclude={"device", "weights", "checkpoint_steps", "scoring", "evaluation"}),
+        config.model_dump_json(exclude=NO_PART_OF_A_FIT | {"device", "weights", "sha256", "checkpoint_steps"}),
         weights_hash,
         device.type,
         torch.__version__,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,44 +14,20 @@ import torch
 from numpy.typing import NDArray
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from scipy.special import logit
-from torch.nn.functional import binary_cross_entropy_with_logits
 
-from bandits.reward_models import checkpoint, within_test
-from bandits.reward_models.fit_config import FitConfig
+from bandits.reward_models import checkpoint
+from bandits.reward_models.adapters import Adapter
+from bandits.reward_models.examples import Examples
+from bandits.reward_models.fit_config import NO_PART_OF_A_FIT, FitConfig
+from bandits.reward_models.inference import Precision
 from bandits.reward_models.network import Network
-from bandits.reward_models.pair_tokens import PairTokens
+from bandits.reward_models.objectives import batch_loss, mean_loss
+from bandits.reward_models.optimization import optimizer, rate
+from bandits.reward_models.tracking import Trackers
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
-
-_BATCHES_SORTED_TOGETHER = 16
-
-
-@dataclass(frozen=True, eq=False)
-class Examples:
-    """Tokenized rows with their targets.
-
-    Attributes:
-        tokens: Token ids of the rows.
-        impressions: Shape (n,), positive.
-        clicks: Shape (n,); tempered where the loss is `within_test`.
-        contrast: Number of each row's contrast, from 0, shape (n,).
-    """
-
-    tokens: PairTokens
-    impressions: FloatArray
-    clicks: FloatArray
-    contrast: IntArray
-
-    @classmethod
-    def of(cls, rows: pd.DataFrame, network: Network, config: FitConfig) -> Examples:
-        """Tokenize rows of `ClickLog.pairs`."""
-        clicks = rows["clicks"].to_numpy(dtype=np.float64)
-        contrast = pd.factorize(rows["contrast"])[0].astype(np.int64)
-        if config.loss == "within_test":
-            clicks = within_test.tempered_clicks(clicks, contrast, config.overdispersion)
-        tokens = network.pair_tokenizer.rows(rows["user_text"].tolist(), rows["item_text"].tolist())
-        return cls(tokens, rows["impressions"].to_numpy(dtype=np.float64), clicks, contrast)
+Tensors = dict[str, torch.Tensor]
 
 
 @dataclass
@@ -58,21 +36,38 @@ class Progression:
 
     Attributes:
         epoch: Epoch that is running, from 0.
-        batch: Batches done in it.
+        step: Steps done in it.
         waited: Epochs since the best validation loss.
         best_loss: Lowest validation loss so far.
-        train_loss: Sum of the losses of this epoch's batches.
+        slowdown: What the schedule `plateau` multiplies the learning rate by.
+        train_loss: Sum of the losses of this epoch's steps.
         seconds: Time spent so far.
         history: One entry per finished epoch.
     """
 
     epoch: int = 0
-    batch: int = 0
+    step: int = 0
     waited: int = 0
     best_loss: float = float("inf")
+    slowdown: float = 1.0
     train_loss: float = 0.0
     seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a fit tells of itself.
+
+    Attributes:
+        history: One entry per epoch: `epoch`, `train_loss`, `validation_loss`, `seconds`.
+        trained_parameters: Number of weights that were trained.
+        parameters: Number of all weights.
+    """
+
+    history: list[dict[str, float]]
+    trained_parameters: int
+    parameters: int
 
 
 def train(
@@ -83,131 +78,155 @@ def train(
     folder: Path,
     *,
     show: bool,
-) -> list[dict[str, float]]:
+) -> Trained:
     """Fine-tune `network` in place, and leave in it the weights of the epoch with the lowest validation loss.
 
-    AdamW with linear warm-up and decay, gradients clipped at norm 1, batches of rows of similar length. `folder` holds
-    a checkpoint; when there is one already, the fit goes on from it and ends with the weights it would have had anyway.
+    AdamW with linear warm-up, gradients clipped at norm 1, batches of rows of similar length. `folder` holds a
+    checkpoint; when there is one already, the fit goes on from it and ends with the weights it would have had anyway.
 
     Args:
         network: The network to train.
         train_rows: Rows of `ClickLog.pairs` to fit.
         validation_rows: Rows to stop by.
         config: Hyperparameters.
-        folder: Where checkpoints of this fit, and of no other, are kept.
+        folder: Where checkpoints of this fit, and of no other, are kept; `trackers` write beside it, into `tracking`.
         show: Show a progress bar.
-
-    Returns:
-        One entry per epoch: `epoch`, `train_loss`, `validation_loss`, `seconds`.
     """
     fit, stop = (Examples.of(rows, network, config) for rows in (train_rows, validation_rows))
     cuda = [network.device] if network.device.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda):
         torch.manual_seed(config.seed)
-        _prepare(network, fit, config)
-        loop = _Loop(network, fit, stop, config, folder)
-        with Progress(
+        loop = Loop(network, fit, stop, config, folder)
+        bar = Progress(
             TextColumn("fine-tuning"),
             BarColumn(),
             TextColumn("{task.completed}/{task.total} steps {task.description}"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             disable=not show,
-        ) as progress:
-            loop.run(progress)
-    return loop.at.history
+        )
+        settings = config.model_dump(exclude=NO_PART_OF_A_FIT)
+        with bar as progress, Trackers(config.trackers, folder.parent / "tracking", settings, loop.number) as trackers:
+            loop.run(progress, trackers)
+    trained = sum(parameter.numel() for parameter in loop.trained.values())
+    total = sum(parameter.numel() for parameter in network.model.parameters())
+    return Trained(loop.at.history, trained, total)
 
 
-def validation_loss(network: Network, examples: Examples, loss: str) -> float:
-    """Mean negative log-likelihood in nats: per impression, or per click where the loss is `within_test`."""
-    scores = network.logits(examples.tokens, network.training_precision)
-    if not np.isfinite(scores).all():
-        raise FloatingPointError("The network's logits became infinite or undefined: lower `learning_rate`.")
-    if loss == "within_test":
-        return within_test.conditional_log_loss(scores, examples.impressions, examples.clicks, examples.contrast)
-    total = np.sum(examples.impressions * np.logaddexp(0, scores) - examples.clicks * scores)
-    return float(total / examples.impressions.sum())
+class Loop:
+    """The state of one fit and the steps that change it.
 
-
-def binomial_loss(logits: torch.Tensor, impressions: torch.Tensor, clicks: torch.Tensor) -> torch.Tensor:
-    """Negative binomial log-likelihood of the batch, without its constant; all of shape (B,)."""
-    return binary_cross_entropy_with_logits(logits, clicks / impressions, weight=impressions, reduction="sum")
-
-
-def within_test_loss(
-    logits: torch.Tensor, impressions: torch.Tensor, clicks: torch.Tensor, contrast: torch.Tensor
-) -> torch.Tensor:
-    """Negative conditional log-likelihood of the batch (see `within_test`); all of shape (B,), contrasts from 0."""
-    z = logits + impressions.log()
-    contrasts = int(contrast.max()) + 1
-    top = z.new_full((contrasts,), -torch.inf).scatter_reduce(0, contrast, z.detach(), "amax")
-    total = z.new_zeros(contrasts).index_add(0, contrast, (z - top[contrast]).exp())
-    return -(clicks * (z - top[contrast] - total.log()[contrast])).sum()
-
-
-class _Loop:
-    """The state of one fit and the steps that change it."""
+    Args:
+        network: Frozen, and given an adapter, as `config` says.
+        fit: Rows to fit.
+        stop: Rows to stop by.
+        config: Hyperparameters.
+        folder: Of checkpoints; the latest one there is gone on from.
+    """
 
     def __init__(self, network: Network, fit: Examples, stop: Examples, config: FitConfig, folder: Path) -> None:
         self.network, self.fit, self.stop, self.config, self.folder = network, fit, stop, config, folder
-        self.trained = {name: p for name, p in network.model.named_parameters() if p.requires_grad}
-        self.optimizer = _optimizer(self.trained, config)
-        self.units = _units(fit, config.loss)
-        self.steps_per_epoch = -(-len(self.units) // config.batch_size)
+        self.precision = _precision(config, network.device)
+        self.units = fit.units()
+        batches = -(-len(self.units) // config.batch_size)
+        self.steps_per_epoch = -(-batches // config.accumulation)
         # One scale for all batches, so that each impression (or click) counts the same wherever it falls.
-        weight = fit.clicks if config.loss == "within_test" else fit.impressions
-        self.scale = weight.sum() / len(self.units) * config.batch_size
-        self.best = {name: p.detach().clone() for name, p in self.trained.items()}
+        self.scale = fit.weight / len(self.units) * config.batch_size * config.accumulation
+        self.adapter = _prepare(network, fit, config, config.epochs * self.steps_per_epoch)
+        # A frozen encoder always says the same: it is asked once.
+        frozen = config.tuning == "head"
+        self.vectors = network.vectors(fit.tokens, self.precision) if frozen else None
+        self.stop_vectors = network.vectors(stop.tokens, self.precision) if frozen else None
+        self.trained = {name: p for name, p in network.model.named_parameters() if p.requires_grad}
+        self.optimizer = optimizer(network.model, self.trained, config)
+        self.best = self._copied()
+        self.mean = self._copied() if config.average_weights else None
         self.at = Progression()
         stored = checkpoint.load(folder, network.device)
         if stored is not None:
             self._restore(stored)
 
-    def run(self, progress: Progress) -> None:
+    @property
+    def number(self) -> int:
+        """Steps done in all epochs."""
+        return self.at.epoch * self.steps_per_epoch + self.at.step
+
+    def run(self, progress: Progress, trackers: Trackers) -> None:
         """Train until the last epoch, or until validation has not improved for `patience` epochs."""
         config, at = self.config, self.at
         bar = progress.add_task("", total=config.epochs * self.steps_per_epoch)
         started = time.monotonic() - at.seconds
         while at.epoch < config.epochs and at.waited < config.patience:
-            batches = self._batches(at.epoch)
-            while at.batch < len(batches):
-                progress.update(bar, completed=at.epoch * self.steps_per_epoch + at.batch)
-                at.train_loss += self._step(batches[at.batch])
-                at.batch += 1
+            steps = self.steps(at.epoch)
+            while at.step < len(steps):
+                progress.update(bar, completed=self.number)
+                loss = self.step(steps[at.step])
+                at.train_loss += loss
+                at.step += 1
+                highest = max(group["lr"] for group in self.optimizer.param_groups)
+                trackers.scalars({"train/loss": loss, "train/learning_rate": highest}, self.number)
                 at.seconds = time.monotonic() - started
-                if at.batch % config.checkpoint_steps == 0 and at.batch < len(batches):
+                if at.step % config.checkpoint_steps == 0 and at.step < len(steps):
                     self._save()
             self._end_epoch(time.monotonic() - started)
+            epoch = {f"epoch/{name}": value for name, value in at.history[-1].items() if name != "epoch"}
+            trackers.scalars(epoch, self.number)
             self._save()
-            progress.update(bar, completed=at.epoch * self.steps_per_epoch, description=_describe(at))
-        with torch.no_grad():
-            for name, parameter in self.trained.items():
-                parameter.copy_(self.best[name])
+            progress.update(bar, completed=self.number, description=_describe(at))
+        self._put(self.best)
+        if self.adapter is not None:
+            self.network.adapter = self.adapter.finish()
 
-    def _step(self, rows: IntArray) -> float:
-        step = self.at.epoch * self.steps_per_epoch + self.at.batch
-        rate = self.config.learning_rate * _schedule(
-            step, self.config.epochs * self.steps_per_epoch, self.config.warmup
-        )
+    def steps(self, epoch: int) -> list[list[IntArray]]:
+        """The batches of rows of each step of an epoch."""
+        batches = self.fit.batches(self.units, self.config.batch_size, self.config.seed, epoch)
+        size = self.config.accumulation
+        return [batches[first : first + size] for first in range(0, len(batches), size)]
+
+    def step(self, batches: list[IntArray]) -> float:
+        """One step of the optimizer by the gradient over some batches; returns their loss."""
+        number = self.number
+        highest = self.config.learning_rate * rate(self.config, number, self.config.epochs * self.steps_per_epoch)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = highest * self.at.slowdown * group["share"]
         self.network.model.train()
-        logits = self.network.forward(self.fit.tokens.batch(rows, self.network.device))
-        impressions, clicks = (self._tensor(values[rows]) for values in (self.fit.impressions, self.fit.clicks))
-        if self.config.loss == "within_test":
-            contrast = torch.from_numpy(np.unique(self.fit.contrast[rows], return_inverse=True)[1]).to(logits.device)
-            loss = within_test_loss(logits, impressions, clicks, contrast) / self.scale
-        else:
-            loss = binomial_loss(logits, impressions, clicks) / self.scale
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        total = torch.zeros((), device=self.network.device)
+        for rows in batches:
+            loss = self._loss(rows)
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
+        if self.adapter is not None and (penalty := self.adapter.penalty()) is not None:
+            penalty.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.trained.values(), 1.0)
         self.optimizer.step()
-        return float(loss.detach())
+        if self.adapter is not None:
+            self.adapter.after_step(number)
+        if self.mean is not None:
+            with torch.no_grad():
+                for name, parameter in self.trained.items():
+                    self.mean[name].lerp_(parameter, 1 / (self.at.step + 1))
+        return float(total)
+
+    def _loss(self, rows: IntArray) -> torch.Tensor:
+        if self.vectors is not None:
+            logits = self.network.model.logits(self.vectors[torch.from_numpy(rows).to(self.network.device)])
+        else:
+            logits = self.network.forward(self.fit.tokens.batch(rows, self.network.device), self.precision)
+        impressions, clicks = (self._tensor(values[rows]) for values in (self.fit.impressions, self.fit.clicks))
+        contrast = torch.from_numpy(np.unique(self.fit.contrast[rows], return_inverse=True)[1]).to(logits.device)
+        return batch_loss(logits, impressions, clicks, contrast, self.config) / self.scale
 
     def _end_epoch(self, seconds: float) -> None:
         at = self.at
-        loss = validation_loss(self.network, self.stop, self.config.loss)
+        with self._averaged():
+            loss = mean_loss(self._validation_scores(), self.stop, self.config)
+            at.waited += 1
+            if loss < at.best_loss:
+                at.best_loss, at.waited = loss, 0
+                self.best = self._copied()
+        if at.waited and self.config.schedule == "plateau":
+            at.slowdown /= 2
         at.history.append(
             {
                 "epoch": at.epoch + 1,
@@ -216,53 +235,80 @@ class _Loop:
                 "seconds": seconds,
             }
         )
-        at.waited += 1
-        if loss < at.best_loss:
-            at.best_loss, at.waited = loss, 0
-            self.best = {name: p.detach().clone() for name, p in self.trained.items()}
-        at.epoch, at.batch, at.train_loss, at.seconds = at.epoch + 1, 0, 0.0, seconds
+        at.epoch, at.step, at.train_loss, at.seconds = at.epoch + 1, 0, 0.0, seconds
 
-    def _batches(self, epoch: int) -> list[IntArray]:
-        """Rows of each batch: units in random order, sorted by length within some batches, so that little is padded."""
-        random = np.random.default_rng([self.config.seed, epoch])
-        lengths = np.array([self.fit.tokens.lengths[unit].max() for unit in self.units])
-        order = random.permutation(len(self.units))
-        together = self.config.batch_size * _BATCHES_SORTED_TOGETHER
-        batches = []
-        for start in range(0, len(order), together):
-            block = order[start : start + together]
-            block = block[np.argsort(lengths[block], kind="stable")]
-            batches += [block[i : i + self.config.batch_size] for i in range(0, len(block), self.config.batch_size)]
-        return [
-            np.concatenate([self.units[unit] for unit in batches[number]])
-            for number in random.permutation(len(batches))
-        ]
+    def _validation_scores(self) -> FloatArray:
+        if self.stop_vectors is None:
+            return self.network.logits(self.stop.tokens, self.precision)
+        self.network.model.eval()
+        with torch.inference_mode():
+            scores: FloatArray = self.network.model.logits(self.stop_vectors).double().cpu().numpy()
+        return scores
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """With the mean of the weights over the epoch in the network, where the config asks for it."""
+        if self.mean is None:
+            yield
+            return
+        last = self._copied()
+        self._put(self.mean)
+        yield
+        self._put(last)
+
+    def _copied(self) -> Tensors:
+        return {name: parameter.detach().clone() for name, parameter in self.trained.items()}
+
+    def _put(self, weights: Tensors) -> None:
+        with torch.no_grad():
+            for name, parameter in self.trained.items():
+                parameter.copy_(weights[name])
 
     def _tensor(self, values: FloatArray) -> torch.Tensor:
         return torch.from_numpy(values.astype(np.float32)).to(self.network.device)
 
     def _save(self) -> None:
         device = self.network.device
+        weights: dict[str, Mapping[str, torch.Tensor]] = {"trained": self.trained, "best": self.best}
+        if self.mean is not None:
+            weights["mean"] = self.mean
         random = {"cpu": torch.get_rng_state()}
         if device.type == "cuda":
             random["cuda"] = torch.cuda.get_rng_state(device)
-        checkpoint.save(self.folder, self.trained, self.best, self.optimizer.state_dict(), random, vars(self.at))
+        state = {"optimizer": self.optimizer.state_dict(), "random": random}
+        if self.adapter is not None:
+            state["adapter"] = self.adapter.state()
+        checkpoint.save(self.folder, checkpoint.Stored(weights, state, vars(self.at)))
 
     def _restore(self, stored: checkpoint.Stored) -> None:
-        with torch.no_grad():
-            for name, parameter in self.trained.items():
-                parameter.copy_(stored.trained[name])
-        self.best = stored.best
-        self.optimizer.load_state_dict(stored.optimizer)
-        torch.set_rng_state(stored.random["cpu"].cpu())
-        if "cuda" in stored.random:
-            torch.cuda.set_rng_state(stored.random["cuda"].cpu(), self.network.device)
+        self._put(dict(stored.weights["trained"]))
+        self.best = dict(stored.weights["best"])
+        if self.mean is not None:
+            self.mean = dict(stored.weights["mean"])
+        self.optimizer.load_state_dict(stored.state["optimizer"])
+        if self.adapter is not None:
+            self.adapter.restore(stored.state["adapter"])
+        torch.set_rng_state(stored.state["random"]["cpu"].cpu())
+        if "cuda" in stored.state["random"]:
+            torch.cuda.set_rng_state(stored.state["random"]["cuda"].cpu(), self.network.device)
         self.at = Progression(**stored.progression)
 
 
-def _prepare(network: Network, examples: Examples, config: FitConfig) -> None:
+def _prepare(network: Network, examples: Examples, config: FitConfig, steps: int) -> Adapter | None:
     """Freeze what the config says, and start the head at the base rate instead of one half."""
     model = network.model
+    if config.loss != "within_test":
+        rate_of_all = examples.clicks.sum() / examples.impressions.sum()
+        with torch.no_grad():
+            model.head.bias.fill_(float(logit(rate_of_all)))
+    if config.tuning == "head":
+        model.requires_grad_(False)
+        model.head.requires_grad_(True)
+        return None
+    if config.tuning != "full":
+        adapter = Adapter(model, config, steps)
+        _require_positions(network, config)
+        return adapter
     if config.freeze_layers > len(model.layers):
         raise ValueError(
             f"`freeze_layers` must be at most {len(model.layers)} for this model. Got {config.freeze_layers}."
@@ -272,32 +318,22 @@ def _prepare(network: Network, examples: Examples, config: FitConfig) -> None:
         frozen += model.embeddings
     for module in frozen:
         module.requires_grad_(False)
-    if config.loss == "binomial":
-        rate = examples.clicks.sum() / examples.impressions.sum()
-        with torch.no_grad():
-            model.head.bias.fill_(float(logit(rate)))
+    return None
 
 
-def _units(examples: Examples, loss: str) -> list[IntArray]:
-    """Rows that must share a batch: each row alone, or the rows of a contrast."""
-    if loss == "binomial":
-        return [np.array([row]) for row in range(len(examples.clicks))]
-    order = np.argsort(examples.contrast, kind="stable")
-    return list(np.split(order, np.flatnonzero(np.diff(examples.contrast[order])) + 1))
+def _require_positions(network: Network, config: FitConfig) -> None:
+    positions = network.model.positions
+    if config.tuning == "prefix" and positions is not None and network.max_length + config.prefix_tokens > positions:
+        raise ValueError(
+            f"`max_length` and `prefix_tokens` must together be at most {positions}, the positions of this model. "
+            f"Got {network.max_length} and {config.prefix_tokens}."
+        )
 
 
-def _optimizer(parameters: dict[str, torch.nn.Parameter], config: FitConfig) -> torch.optim.AdamW:
-    """AdamW; biases and layer norms do not decay."""
-    matrices = [p for p in parameters.values() if p.ndim > 1]
-    vectors = [p for p in parameters.values() if p.ndim <= 1]
-    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
-
-
-def _schedule(step: int, steps: int, warmup: float) -> float:
-    """Share of the highest learning rate at a step: up linearly, then down to nearly zero."""
-    rising = max(1, round(warmup * steps))
-    return (step + 1) / rising if step < rising else (steps - step) / max(1, steps - rising)
+def _precision(config: FitConfig, device: torch.device) -> Precision:
+    if config.precision != "auto":
+        return config.precision
+    return "bfloat16" if device.type == "cuda" else "float32"
 
 
 def _describe(at: Progression) -> str:

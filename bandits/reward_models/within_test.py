@@ -36,22 +36,27 @@ def log_shares(scores: FloatArray, impressions: FloatArray, contrast: IntArray) 
     return shares
 
 
-def tempered_clicks(clicks: FloatArray, contrast: IntArray, overdispersion: float) -> FloatArray:
-    """Clicks as they should count in a fit when texts explain only part of what happens, shape (n,).
+def tempering(clicks: FloatArray, contrast: IntArray, overdispersion: float) -> FloatArray:
+    """What part of its clicks a row should count in a fit when texts explain only part of what happens, shape (n,).
 
     The log of an item's observed click rate varies by about `overdispersion + 1 / clicks` around what its text says,
     not by `1 / clicks`. So clicks are divided by `1 + overdispersion * mean clicks of the contrast's items`: a test
     with ten times the clicks is better evidence, but not ten times as good.
 
-    >>> tempered_clicks(np.array([30.0, 10.0]), np.array([0, 0]), overdispersion=0.1)
-    array([10.        ,  3.33333333])
+    >>> tempering(np.array([30.0, 10.0]), np.array([0, 0]), overdispersion=0.1)
+    array([0.33333333, 0.33333333])
 
     References:
         McCullagh, Nelder (1989), "Generalized linear models", on overdispersion and quasi-likelihood.
     """
     mean = np.bincount(contrast, weights=clicks) / np.bincount(contrast)
-    tempered: FloatArray = clicks / (1 + overdispersion * mean[contrast])
-    return tempered
+    share: FloatArray = 1 / (1 + overdispersion * mean[contrast])
+    return share
+
+
+def tempered_clicks(clicks: FloatArray, contrast: IntArray, overdispersion: float) -> FloatArray:
+    """Clicks times their `tempering`, shape (n,)."""
+    return clicks * tempering(clicks, contrast, overdispersion)
 
 
 def conditional_log_loss(scores: FloatArray, impressions: FloatArray, clicks: FloatArray, contrast: IntArray) -> float:

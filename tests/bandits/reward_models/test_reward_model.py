@@ -235,7 +235,7 @@ def test_chinese_headlines_go_the_whole_way(tmp_path: Path) -> None:
 def test_loss_must_suit_the_log(pairs_frame: pd.DataFrame, tests_frame: pd.DataFrame, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="`loss` must be 'binomial' for a log of pairs"):
         fit(pairs_frame, tmp_path, loss="within_test")
-    with pytest.raises(ValueError, match="`loss` must be 'within_test' for a log of tests: only differences"):
+    with pytest.raises(ValueError, match="`loss` must be 'within_test' or 'both' for a log of tests: only differences"):
         fit(tests_frame, tmp_path)
 
 

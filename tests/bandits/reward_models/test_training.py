@@ -123,35 +123,23 @@ def test_frozen_parts_do_not_move(pairs_frame: pd.DataFrame, tmp_path: Path) -> 
         fit(pairs_frame, tmp_path, config.model_copy(update={"freeze_layers": 3}))
 
 
-def test_schedule_rises_then_falls() -> None:
-    from bandits.reward_models.training import _schedule
-
-    rates = [_schedule(step, 100, 0.1) for step in range(100)]
-    assert rates[9] == max(rates) == 1.0
-    assert rates[0] == pytest.approx(0.1)
-    assert rates[99] == pytest.approx(1 / 90)
-    assert np.all(np.diff(rates[9:]) <= 0)
-
-
 def test_epoch_covers_every_row_once_and_contrasts_stay_whole(tests_frame: pd.DataFrame) -> None:
     import torch
 
+    from bandits.reward_models.examples import Examples
     from bandits.reward_models.network import Network
-    from bandits.reward_models.training import Examples, _Loop
     from bandits.reward_models.weights import resolve_weights
 
     rows = click_log_from_frame(tests_frame).pairs
     weights = resolve_weights("tiny", texts=rows["item_text"].tolist())
     network = Network.from_weights(weights, max_length=32, device=torch.device("cpu"), seed=0)
-    config = CONFIG.model_copy(update={"loss": "within_test"})
-    examples = Examples.of(rows, network, config)
-    loop = _Loop(network, examples, examples, config, Path("no checkpoint here"))
-    batches = loop._batches(0)
-    assert np.array_equal(np.sort(np.concatenate(batches)), np.arange(len(rows)))
-    for batch in batches:
+    examples = Examples.of(rows, network, CONFIG.model_copy(update={"loss": "within_test"}))
+    first, second = (examples.batches(examples.units(), 16, 0, epoch) for epoch in (0, 1))
+    assert np.array_equal(np.sort(np.concatenate(first)), np.arange(len(rows)))
+    for batch in first:
         inside = np.isin(examples.contrast, examples.contrast[batch])
         assert inside.sum() == len(batch)
-    assert not np.array_equal(np.concatenate(batches), np.concatenate(loop._batches(1)))
+    assert not np.array_equal(np.concatenate(first), np.concatenate(second))
 
 
 @pytest.mark.faults

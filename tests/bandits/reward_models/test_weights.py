@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bandits.reward_models import resolve_weights, weights
+from bandits.reward_models import FitConfig, resolve_weights, weights
 from bandits.reward_models.weights import MINI_LM
 
 
@@ -114,3 +114,15 @@ def test_pickles_and_changed_packages_are_refused(monkeypatch: pytest.MonkeyPatc
         resolve_weights()
     with pytest.raises(FileNotFoundError, match="does not exist"):
         resolve_weights("./no/such/folder")
+
+
+@pytest.mark.faults
+def test_other_weights_than_the_expected_ones_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    expected = hashlib.sha256(b"weights").hexdigest()
+    assert resolve_weights(str(tmp_path), sha256=expected).sha256 == expected
+    with pytest.raises(ValueError, match=rf"`sha256` must be that of the weights .*, {expected}. Got 0{{64}}"):
+        resolve_weights(str(tmp_path), sha256="0" * 64)
+    for value in ("", "0" * 63, "Z" * 64):
+        with pytest.raises(ValueError, match="sha256"):
+            FitConfig(sha256=value)

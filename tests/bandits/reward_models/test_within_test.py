@@ -80,7 +80,7 @@ def test_tempering_gives_clicks_the_weight_of_their_real_variance() -> None:
 def test_torch_losses_equal_numpy_and_have_the_right_gradients() -> None:
     import torch
 
-    from bandits.reward_models.training import binomial_loss, within_test_loss
+    from bandits.reward_models.objectives import binomial_loss, within_test_loss
 
     n, c = torch.tensor(IMPRESSIONS), torch.tensor(CLICKS)
     logits = torch.tensor(SCORES, requires_grad=True)
