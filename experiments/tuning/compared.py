@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 from experiments.html_page import number, signed
@@ -36,7 +37,7 @@ def written(metric: str, value: float) -> str:
     >>> written("regret", 123.4), written("validation_loss", 0.1234567)
     ('123', '0.12346')
     """
-    return f"{value:.5f}" if metric == "validation_loss" else number(value)
+    return f"{value:.5f}" if metric == "validation_loss" and not math.isnan(value) else number(value)
 
 
 def written_difference(metric: str, value: float) -> str:

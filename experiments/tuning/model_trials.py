@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -70,17 +70,19 @@ class ModelTrials:
         described = fit.model_dump(mode="json", exclude={"scoring", "evaluation", "checkpoint_steps", "device"})
         made_of = [self._split_hash, described, weights_in(fit.weights), provenance.modeling_hash()]
         file = self._storage / f"{hash_of(made_of)}.json"
-        if not file.exists():
+        stored = self._stored(file)
+        if stored is None:
             under_way = self._storage / "fits"
             try:
                 loss: float | None = row_losses(self._fit(fit, under_way), self.split.validation).mean()
             except FloatingPointError:
                 loss = None
+            stored = {"validation_loss": loss, "reward_model": described}
             self._storage.mkdir(parents=True, exist_ok=True)
-            write_text(file, json.dumps({"validation_loss": loss, "reward_model": described}, indent=1))
+            write_text(file, json.dumps(stored, indent=1))
             shutil.rmtree(under_way, ignore_errors=True)
-        stored = json.loads(file.read_text(encoding="utf-8"))["validation_loss"]
-        return None if stored is None else float(stored)
+        found: float | None = stored["validation_loss"]
+        return found
 
     def evaluate(self, best: LoadedConfig, base: LoadedConfig) -> list[Compared]:
         """Best beside base, fitted under the evaluation's seed, on the test rows.
@@ -105,6 +107,19 @@ class ModelTrials:
         except FloatingPointError as error:
             raise ValueError(f"The fit with seed {seed}, for the evaluation, diverged: {error}") from error
         return row_losses(model, self.split.test)
+
+    def _stored(self, file: Path) -> dict[str, Any] | None:
+        """What an earlier trial came to; None where there is none, or where its file is damaged."""
+        if not file.exists():
+            return None
+        try:
+            stored = json.loads(file.read_text(encoding="utf-8"))
+            if not isinstance(stored["validation_loss"], float | None):
+                raise ValueError("its loss is not a number")
+        except (ValueError, KeyError, TypeError) as error:
+            self._reporter.warn(f"the stored trial {file.name} is damaged and is fitted again: {error}.")
+            return None
+        return dict(stored)
 
     def _fit(self, fit: models.FitConfig, cache: Path) -> models.RewardModel:
         show = self._reporter.on_terminal

@@ -43,7 +43,7 @@ class Trials(Protocol):
     """What judges values of one kind, policies' or the reward model's; all that it computes it keeps."""
 
     def value(self, loaded: LoadedConfig) -> float | None:
-        """What an experiment's policies or reward model come to under the search's seed; None where they fail."""
+        """What an experiment's policies or reward model come to under the search's seed; None where a fit diverges."""
 
     def evaluate(self, best: LoadedConfig, base: LoadedConfig) -> list[Compared]:
         """Two experiments side by side under the evaluation's seed."""
@@ -159,10 +159,11 @@ def _judge(loaded: LoadedTuning, out: Path, threads: int | None, reporter: Repor
 
 def _trial(loaded: LoadedTuning, judge: Trials, values: Values) -> Trial:
     try:
-        config = loaded.with_values(values)
+        value = judge.value(loaded.with_values(values))
     except ConfigError as error:  # each value by itself was taken: it is the combination that is not
         return Trial(values, None, "; ".join(map(str, error.problems)))
-    value = judge.value(config)
+    except ValueError as error:  # the experiment's own values were judged before, so the data are not to blame
+        return Trial(values, None, str(error))
     return Trial(values, value) if value is not None else Trial(values, None, "the fit diverged")
 
 

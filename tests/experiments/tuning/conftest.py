@@ -30,3 +30,9 @@ def tuning(tmp_path: Path) -> Path:
     path = tmp_path / "tuning.yaml"
     path.write_text(TUNING, encoding="utf-8")
     return path
+
+
+@pytest.fixture
+def no_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Saves the time that figures take."""
+    monkeypatch.setattr("experiments.tuning.run.write_page", lambda out, reporter: out)

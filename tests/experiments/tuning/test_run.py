@@ -36,12 +36,6 @@ def played(policy: Any, seed: int, measure: str = "regret", replications: int = 
     return getattr(trace, measure)[-1]
 
 
-@pytest.fixture
-def no_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Saves the time that figures take."""
-    monkeypatch.setattr("experiments.tuning.run.write_page", lambda out, reporter: out)
-
-
 @contextmanager
 def watched(monkeypatch: pytest.MonkeyPatch, stop_after: int | None = None) -> Iterator[list[int]]:
     """The seeds of all simulations inside; the one after `stop_after` is interrupted."""
