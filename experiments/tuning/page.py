@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,8 @@ _AXES = {
     "validation_loss": "validation loss, nats",
 }
 _METHODS = {
-    "grid": "all combinations of a grid",
-    "random": "random search",
+    "grid": "All combinations of a grid",
+    "random": "Random search",
     "bayes": "Bayesian search by a tree-structured Parzen estimator",
 }
 
@@ -62,8 +63,12 @@ def write_page(folder: Path, reporter: Reporter) -> Path:
             written_difference(metric, results["best"] - results["own"]),
         ],
         "seeds": (config["search"]["seed"], config["evaluation"]["seed"]),
-        "overrides": results["overrides"],
-        "experiment": config["experiment"],
+        "command": shlex.join(
+            [
+                *("bandits", "run", config["experiment"]),
+                *(word for each in [*config["overrides"], *results["overrides"]] for word in ("--set", each)),
+            ]
+        ),
         "paths": list(results["best_values"]),
         "trials": [
             [row["trial"], *(written_choice(row[path]) for path in results["best_values"]), _value(metric, row)]
@@ -119,7 +124,7 @@ def _value(metric: str, trial: Mapping[Any, Any]) -> str:
 def _facts(config: Mapping[str, Any], results: Mapping[str, Any]) -> str:
     search, evaluation = config["search"], config["evaluation"]
     failed = f" {results['failed']} of the trials failed." if results["failed"] else ""
-    begin = f"{_METHODS[search['method']].capitalize()}, {results['trials']} trials.{failed} "
+    begin = f"{_METHODS[search['method']]}, {results['trials']} trials.{failed} "
     if not results["labels"]:
         return begin + (
             f"Each is fitted on the training rows with seed {search['seed']} and judged on the validation rows; "

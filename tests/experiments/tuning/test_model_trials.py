@@ -174,7 +174,10 @@ def test_an_interrupted_search_fits_nothing_twice(
 
 
 @pytest.mark.faults
-def test_a_fit_that_diverges_is_a_failed_trial(tuning: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("no_page")
+def test_a_fit_that_diverges_or_is_refused_is_a_failed_trial(
+    tuning: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fit = models.RewardModel.fit
 
     def fragile(log: models.ClickLog, split: models.Split, config: models.FitConfig, **keywords: Any) -> Any:
@@ -186,6 +189,9 @@ def test_a_fit_that_diverges_is_a_failed_trial(tuning: Path, tmp_path: Path, mon
     table, results = tuned(tuning, tmp_path / "out")
     assert table["note"].fillna("").tolist() == ["", "the fit diverged"]
     assert results["best_values"] == {"reward_model.learning_rate": 1e-4}
+    table, _ = tuned(tuning, tmp_path / "deep", "space={reward_model.freeze_layers: [3, 1]}")
+    assert table["note"].fillna("").tolist() == ["`freeze_layers` must be at most 2 for this model. Got 3.", ""]
+    assert np.isnan(table["best_so_far"].iloc[0])
     with pytest.raises(ValueError, match="Every one of the 2 trials failed; the first one: the fit diverged"):
         tuned(tuning, tmp_path / "none", "space={reward_model.learning_rate: [0.1, 0.2]}")
 

@@ -165,7 +165,8 @@ def test_the_command_tells_where_the_report_is(tuning: Path, tmp_path: Path) -> 
     page = Path(result.stdout.strip())
     assert page == tmp_path / "out" / "report.html"
     html = page.read_text(encoding="utf-8")
-    assert "--set 'policies.UCB1.width=" in html
+    assert "bandits run small.yaml --set policies.UCB1.width=" in html
+    assert "--set &#39;policies.EpsilonGreedy 0.1.epsilon=" in html
     assert "Best of 2 trials" in html
     listed = CliRunner().invoke(app, ["list", "tunings"])
     assert "bernoulli-ucb: How narrow" in listed.stdout
