@@ -131,7 +131,8 @@ def load_tuning(source: str | Path, overrides: Sequence[str] = (), *, quick: boo
     space, more = read_space(raw.get("space"))
     problems += more
     if experiment is not None:
-        problems += [problem for path in raw.get("space") or () for problem in _path_problems(str(path), experiment)]
+        paths = raw["space"] if isinstance(raw.get("space"), Mapping) else ()
+        problems += [problem for path in paths for problem in _path_problems(str(path), experiment)]
         problems += _value_problems(space, experiment)
     if config is not None:
         problems += _search_problems(config, space)

@@ -76,6 +76,11 @@ def test_all_mistakes_are_reported_at_once(tuning: Path) -> None:
         (["experiment=smal.yaml"], "experiment: must be a config file or a bundled experiment. Got `smal.yaml`."),
         (["overrides=[seeed=3]"], "experiment: seeed: unknown key. Did you mean `seed`?"),
         (["space={}"], "space: must be"),
+        (["space=3"], "space: must be a section (keys and values). Got 3."),
+        (["search=bayes"], "search: must be a section (keys and values). Got 'bayes'."),
+        (["overrides=3"], "overrides: must be a valid list. Got 3."),
+        (["space.3=[1, 2]"], "space.3: must begin with `policies.` or `reward_model.`"),
+        (["experiment=upworthy"], "experiment: data.path: must be the archive's CSV file"),
     ],
 )
 def test_what_cannot_be_searched_is_refused(tuning: Path, overrides: list[str], message: str) -> None:
