@@ -30,6 +30,7 @@ class Listed(StrEnum):
     envs = "envs"
     experiments = "experiments"
     studies = "studies"
+    tunings = "tunings"
 
 
 class Interval(StrEnum):
@@ -98,6 +99,32 @@ def study(
         from experiments.studies.run import run_study
 
         page = run_study(loaded, place.folder, threads=threads)
+        (place.folder / "error.txt").unlink(missing_ok=True)
+        typer.echo(page)
+
+
+@app.command()
+def tune(
+    config: Annotated[str, typer.Argument(help="A search's file, or the name of a bundled search.")],
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override, e.g. search.trials=50.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The folder. [default: runs/NAME]")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A small trial under the name NAME-quick.")] = False,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads that simulate. [default: all cores]")] = None,
+) -> None:
+    """Search for better parameters of policies or of the reward model, and judge them under another seed."""
+    with _plain_errors() as place:
+        from experiments.installation import check_one_installation
+
+        check_one_installation()
+        from experiments.tuning.config import load_tuning
+
+        loaded = load_tuning(config, overrides or (), quick=quick)
+        place.folder = out or Path("runs") / loaded.config.name
+        from experiments.tuning.run import run_tuning
+
+        page = run_tuning(loaded, place.folder, threads=threads)
         (place.folder / "error.txt").unlink(missing_ok=True)
         typer.echo(page)
 
@@ -175,7 +202,7 @@ def report(
 
 @app.command(name="list")
 def list_(what: Annotated[Listed, typer.Argument(help="What to list.")]) -> None:
-    """List policies, environments or bundled experiments: one line each, with parameters and defaults."""
+    """List policies and environments with parameters and defaults, or what is bundled: one line each."""
     with _plain_errors():
         from experiments import listing
 

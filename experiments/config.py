@@ -185,18 +185,33 @@ def load_config(source: str | Path, overrides: Sequence[str] = (), *, quick: boo
         FileNotFoundError: When there is neither such a config file nor such a bundled experiment.
         ConfigError: With every problem of the config at once.
     """
-    raw, origin, folder, problems = read_raw(str(source), overrides, bundled_configs(), "experiment")
+    checked = check_config(*read_raw(str(source), overrides, bundled_configs(), "experiment"))
+    return LoadedConfig(config=_quick(checked.config), folder=checked.folder) if quick else checked
+
+
+def check_config(raw: Mapping[str, Any], origin: str, folder: Path, problems: Sequence[Problem] = ()) -> LoadedConfig:
+    """Check a config's values, and fill in the defaults.
+
+    Args:
+        raw: Its values; those of a config that was resolved before are as good as a file's.
+        origin: Where they came from, for messages.
+        folder: Folder where modules of the user's own policies are looked for first.
+        problems: What is already known to be wrong.
+
+    Raises:
+        ConfigError: With every problem at once.
+    """
     policies, policy_problems = resolve_policies(raw.get("policies"), folder)
-    problems += policy_problems
+    problems = [*problems, *policy_problems]
     try:
-        config = ExperimentConfig.model_validate(raw | {"policies": policies or raw.get("policies")}, strict=True)
+        config = ExperimentConfig.model_validate({**raw, "policies": policies or raw.get("policies")}, strict=True)
     except ValidationError as error:
         problems = from_pydantic(error, ExperimentConfig, raw) + problems
         raise ConfigError(origin, problems) from None
     problems += _cross_problems(config, [str(label) for label in raw["policies"]]) + _device_problems(config, folder)
     if problems:
         raise ConfigError(origin, problems)
-    return LoadedConfig(config=_quick(config) if quick else _completed(config), folder=folder)
+    return LoadedConfig(config=_completed(config), folder=folder)
 
 
 def bundled_configs() -> dict[str, str]:
@@ -330,7 +345,7 @@ def _quick(config: ExperimentConfig) -> ExperimentConfig:
         "simulation": config.simulation.model_copy(update=smaller),
     }
     if config.data.source in LEARNED:
-        fit = _completed(config).reward_model
+        fit = config.reward_model
         assert fit is not None
         limit = min(fit.max_train_rows or 500, 500)
         update["reward_model"] = fit.model_copy(update={"epochs": 1, "max_train_rows": limit})

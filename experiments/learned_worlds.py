@@ -52,7 +52,7 @@ def prepare_learned_worlds(config: ExperimentConfig, run: RunFolder, reporter: R
     fit = config.reward_model
     assert fit is not None
     with reporter.stage("Reading the click log"):
-        source = _read(config)
+        source = read_source(config)
         split = models.split_log(source.log, seed=fit.seed)
     with reporter.stage("Fitting the reward model"):
         model = models.RewardModel.fit(source.log, split, fit, cache=cache_folder(), show_progress=reporter.on_terminal)
@@ -104,7 +104,13 @@ def require_band(overall: Mapping[str, float | None], band: Sequence[float] | No
         )
 
 
-def _read(config: ExperimentConfig) -> Source:
+def read_source(config: ExperimentConfig) -> Source:
+    """The click log of an experiment that learns from one.
+
+    Raises:
+        FileNotFoundError: When it is not there.
+        ValueError: When it cannot be used.
+    """
     data, nothing = config.data, config.world.no_recommendation
     if isinstance(data, NewsroomData):
         newsroom = make_newsroom(data.seed, data.users, data.headlines)
@@ -187,11 +193,15 @@ def _inputs_hash(config: ExperimentConfig) -> str:
         files = models.log_source_files(str(config.data.path), format)
         described["files"] = [file_hash(file) for file in files]
     for name in (config.reward_model.weights if config.reward_model else None, config.world.encoder):
-        if name and (file := Path(name) / "model.safetensors").is_file():
-            described[f"weights in {name}"] = file_hash(
-                file
-            )  # a folder's content may change, a model's name says it all
+        described |= weights_in(name)
     return hash_of([described, provenance.modeling_hash()])
+
+
+def weights_in(name: str | None) -> dict[str, str]:
+    """Hash of the weights where `name` is a folder: its content may change, while a model's name says it all."""
+    if name and (file := Path(name) / "model.safetensors").is_file():
+        return {f"weights in {name}": file_hash(file)}
+    return {}
 
 
 def _store(run: RunFolder, key: str, tables: Tables, audience: Audience) -> None:

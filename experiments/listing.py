@@ -1,4 +1,4 @@
-"""One line each: policies, environments, bundled experiments and studies."""
+"""One line each: policies, environments, bundled experiments, studies and searches."""
 
 from __future__ import annotations
 
@@ -33,6 +33,13 @@ def studies() -> list[str]:
     from experiments.studies.config import bundled_studies
 
     return _described(bundled_studies())
+
+
+def tunings() -> list[str]:
+    """The bundled searches: the first comment line of each."""
+    from experiments.tuning.config import bundled_tunings
+
+    return _described(bundled_tunings())
 
 
 def _described(texts: Mapping[str, str]) -> list[str]:

@@ -35,13 +35,13 @@ def plan_cells(
         PlannedCell(label, kind, cell)
         for kind, world in worlds.items()
         for label, policy in config.policies.items()
-        for cell in _chunks(config, policy, world, sources(policy), device(policy), points)
+        for cell in chunks(config, policy, world, sources(policy), device(policy), points)
     ]
     kind, world = next(iter(worlds.items()))
     return plan + [
         PlannedCell(config.baseline, kind, cell, length)
         for length, policy in other_lengths(config).items()
-        for cell in _chunks(config, policy, world, sources(policy), device(policy), points)
+        for cell in chunks(config, policy, world, sources(policy), device(policy), points)
     ]
 
 
@@ -72,7 +72,7 @@ def snapshots(config: ExperimentConfig, arrivals: Sequence[int] = ()) -> tuple[i
     return tuple(sorted(points))
 
 
-def _chunks(
+def chunks(
     config: ExperimentConfig,
     policy: Resolved,
     world: Mapping[str, Any],
@@ -80,6 +80,16 @@ def _chunks(
     device: str | None,
     points: tuple[int, ...],
 ) -> list[Cell]:
+    """The cells of one policy in one kind of world.
+
+    Args:
+        config: The experiment: its seed, horizon, replications and their chunks.
+        policy: Complete specification of the policy.
+        world: What determines the world.
+        sources: Hash of the source code behind the policy.
+        device: Type of the device that the torch engine plays it on; None where another engine plays it.
+        points: Rounds after which curves have a point.
+    """
     simulation = config.simulation
     return [
         Cell(

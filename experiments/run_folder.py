@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -175,6 +175,34 @@ class PlannedCell:
     kind: str
     cell: Cell
     test_length: int | None = None
+
+
+def claim_folder(path: Path, resolved: Mapping[str, Any], what: str, free: Sequence[str] = ()) -> None:
+    """Create the folder of a study or tuning with its `config.yaml`, or come back to one of the same config.
+
+    Args:
+        path: The folder.
+        resolved: The complete config.
+        what: What it configures, in the singular, for messages.
+        free: Sections' keys, as `section.key`, that may differ from last time.
+
+    Raises:
+        FileExistsError: When the folder holds one of another config, naming what differs, or something else.
+    """
+    file = path / "config.yaml"
+    if file.exists():
+        changed = differences(parse(file.read_text(encoding="utf-8")), resolved)
+        if refused := [line for line in changed if line.partition(":")[0] not in free]:
+            lines = "".join(f"  {line}\n" for line in refused)
+            raise FileExistsError(
+                f"{path} holds a {what} with another config:\n{lines}Choose another folder with --out, or "
+                "remove that one."
+            )
+    elif path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise FileExistsError(f"{path} exists and is not a {what}. Choose another folder with --out.")
+    path.mkdir(parents=True, exist_ok=True)
+    text = yaml.safe_dump(dict(resolved), allow_unicode=True, sort_keys=False)
+    write_text(file, f"# The complete config of this {what}, with every default filled in.\n" + text)
 
 
 def write_text(path: Path, text: str) -> None:

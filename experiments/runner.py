@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -13,7 +13,7 @@ from bandits.engine import Engine, choose_engine
 from bandits.engine.simulation import available_cores
 from bandits.results import require_room
 from experiments import provenance
-from experiments.cells import CellState, hash_of
+from experiments.cells import CellState, CellStore, hash_of
 from experiments.compiling import compile_missing
 from experiments.config import LoadedConfig, SimulationConfig
 from experiments.event_logs import plan_event_logs, record_events
@@ -59,7 +59,7 @@ def run_experiment(
 
     def device(policy: Resolved) -> str | None:
         world = next(iter(worlds.values()))
-        return _engine_and_device(world, build_policy(policy, loaded.folder), config.simulation)[1]
+        return engine_and_device(world, build_policy(policy, loaded.folder), config.simulation)[1]
 
     with reporter.stage("Trying every policy"):
         world = next(iter(worlds.values()))
@@ -79,7 +79,10 @@ def run_experiment(
     arrivals = [start for _, start in next(iter(worlds.values())).late_items]
     plan = plan_cells(config, {kind: world.key for kind, world in worlds.items()}, sources, arrivals, device)
     with reporter.stage("Simulating"):
-        computed = _compute(plan, loaded, run, worlds, threads, reporter)
+        todo, distinct = missing_cells(plan, run.cells, reporter), len({planned.cell.key for planned in plan})
+        if len(todo) < distinct:
+            reporter.say(f"  {distinct - len(todo)} of {distinct} cells are there and intact, {len(todo)} to compute")
+        compute_cells(todo, loaded.folder, run.cells, worlds, threads, reporter)
     with reporter.stage("Summing up"):
         run.gather(plan)
         summarize_run(run)
@@ -94,7 +97,7 @@ def run_experiment(
             "adaptive": {label: build_policy(spec, loaded.folder).adaptive for label, spec in config.policies.items()},
             "late_items": [list(late) for late in next(iter(worlds.values())).late_items],
             "cells": [planned.cell.key for planned in plan],
-            "cells_computed": computed,
+            "cells_computed": len(todo),
             "began": began.isoformat(timespec="seconds"),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "seconds": reporter.seconds,
@@ -108,29 +111,40 @@ def run_experiment(
     return run.path
 
 
-def _compute(
-    plan: list[PlannedCell],
-    loaded: LoadedConfig,
-    run: RunFolder,
-    worlds: Mapping[str, World],
-    threads: int | None,
-    reporter: Reporter,
-) -> int:
-    """Compute the cells that are missing or damaged; returns how many that were."""
-    states = {planned.cell.key: run.cells.state(planned.cell) for planned in plan}
+def missing_cells(plan: Sequence[PlannedCell], cells: CellStore, reporter: Reporter) -> list[PlannedCell]:
+    """Those cells of a plan that are not stored, or damaged, which the reporter is told; each once."""
+    states = {planned.cell.key: cells.state(planned.cell) for planned in plan}
     todo = list({p.cell.key: p for p in plan if states[p.cell.key] is not CellState.GOOD}.values())
     for planned in todo:
         if states[planned.cell.key] is CellState.DAMAGED:
             reporter.warn(f"the stored cell {planned.cell.key} of {planned.label} is damaged; it is computed again.")
-    kept = len(states) - len(todo)
-    if kept:
-        reporter.say(f"  {kept} of {len(states)} cells are there and intact, {len(todo)} to compute")
+    return todo
+
+
+def compute_cells(
+    todo: Sequence[PlannedCell],
+    folder: Path,
+    cells: CellStore,
+    worlds: Mapping[str, World],
+    threads: int | None,
+    reporter: Reporter,
+) -> None:
+    """Simulate cells and store them.
+
+    Args:
+        todo: The cells.
+        folder: Where modules of the user's own policies are looked for first.
+        cells: Where they are stored.
+        worlds: The worlds by kind.
+        threads: Threads that simulate; all cores when None.
+        reporter: Who tells the progress.
+    """
     with reporter.bar("Simulating", len(todo)) as advance:
         for planned in todo:
             cell = planned.cell
             trace = simulate(
                 worlds[planned.kind].make(cell.replications),
-                build_policy(cell.policy, loaded.folder),
+                build_policy(cell.policy, folder),
                 horizon=cell.horizon,
                 seed=cell.seed,
                 first_replication=cell.first_replication,
@@ -139,9 +153,8 @@ def _compute(
                 engine="torch" if cell.device else "auto",
                 device=cell.device,
             )
-            run.cells.write(cell, trace)
+            cells.write(cell, trace)
             advance(f"{planned.label} ({planned.kind} world)")
-    return len(todo)
 
 
 def _time_policies(loaded: LoadedConfig, run: RunFolder, world: World) -> None:
@@ -162,7 +175,7 @@ def _time_policies(loaded: LoadedConfig, run: RunFolder, world: World) -> None:
 
 
 def _microseconds_per_decision(world: World, policy: Policy | ScalarPolicy, simulation: SimulationConfig) -> float:
-    engine, device = _engine_and_device(world, policy, simulation)
+    engine, device = engine_and_device(world, policy, simulation)
 
     def play(horizon: int) -> None:
         simulate(world.make(1), policy, horizon=horizon, seed=0, threads=1, snapshots=2, engine=engine, device=device)
@@ -178,7 +191,7 @@ def _microseconds_per_decision(world: World, policy: Policy | ScalarPolicy, simu
         rounds *= 10
 
 
-def _engine_and_device(
+def engine_and_device(
     world: World, policy: Policy | ScalarPolicy, simulation: SimulationConfig
 ) -> tuple[Engine, str | None]:
     """What plays a policy, and on which type of device where that is the torch engine."""

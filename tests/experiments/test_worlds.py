@@ -7,7 +7,7 @@ import pytest
 from bandits import PropensityTable
 from experiments.audience import arrivals, segments_of, with_null_item
 from experiments.config import ExperimentConfig, load_config
-from experiments.learned_worlds import _inputs_hash, _read
+from experiments.learned_worlds import _inputs_hash, read_source
 from experiments.plan import plan_cells
 from experiments.progress import Reporter
 from experiments.provenance import sources_hash
@@ -110,18 +110,18 @@ LOG_ROWS = [("u", "one", 50, 5), ("u", "two", 50, 7), ("u", "no teaser", 80, 2),
 @pytest.mark.model
 def test_the_rate_without_a_recommendation_comes_from_the_log(tmp_path: Path) -> None:
     """Its impressions teach the reward model nothing."""
-    source = _read(click_log_config(tmp_path, "no teaser"))
+    source = read_source(click_log_config(tmp_path, "no teaser"))
     assert source.null_rate == 6 / 200
     assert source.log.items == ("one", "two")
     assert source.log.base_rate == 12 / 100
-    assert _read(click_log_config(tmp_path, "0.25")).null_rate == 0.25
+    assert read_source(click_log_config(tmp_path, "0.25")).null_rate == 0.25
 
 
 @pytest.mark.model
 @pytest.mark.faults
 def test_a_text_that_is_not_in_the_log_stands_for_nothing(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"Got 'no teasers'. Did you mean `no teaser`"):
-        _read(click_log_config(tmp_path, "no teasers"))
+        read_source(click_log_config(tmp_path, "no teasers"))
 
 
 def test_nothing_is_one_more_item_for_everybody() -> None:

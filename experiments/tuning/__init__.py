@@ -1,0 +1,1 @@
+"""Hyperparameter search over an experiment: of its policies, or of its reward model."""
