@@ -37,13 +37,19 @@ class Audience:
 
 
 def with_null_item(table: PropensityTable, rate: float) -> PropensityTable:
-    """The table with one more item, at the end: showing nothing, to which everybody responds with `rate`."""
-    users = table.p.shape[1]
+    """The table with one more item, at the end: showing nothing, to which everybody responds with `rate`.
+
+    Raises:
+        ValueError: When worlds differ in their number of items, so that none can be the last of all.
+    """
+    worlds, users, items = table.p.shape
+    if np.any(table.num_items < items):
+        raise ValueError("`world.no_recommendation` must be left out where worlds differ in their number of items.")
     return replace(
         table,
-        p=np.concatenate([table.p, np.full((1, users, 1), rate, dtype=np.float32)], axis=2),
-        item_ids=np.concatenate([table.item_ids, [[NULL_ITEM]]], axis=1),
-        item_texts=np.concatenate([table.item_texts, [["(nothing recommended)"]]], axis=1),
+        p=np.concatenate([table.p, np.full((worlds, users, 1), rate, dtype=np.float32)], axis=2),
+        item_ids=np.concatenate([table.item_ids, np.full((worlds, 1), NULL_ITEM)], axis=1),
+        item_texts=np.concatenate([table.item_texts, np.full((worlds, 1), "(nothing recommended)")], axis=1),
         num_items=table.num_items + 1,
     )
 

@@ -88,11 +88,11 @@ def _calibration(model: dict[str, Any], grouped: str) -> dict[str, Any] | None:
     if error["by_chance"] is not None:
         words += f"; calibrated rates would stay below {error['by_chance']:.4f} in 95 of 100 such samples"
     rows = [
-        {"name": f"part {number} of {len(found['deciles'])}", **_rates(row), "ratio": _ratio(row)}
+        {"name": f"part {number} of {len(found['deciles'])}", **_rates(row), "ratio": ratio_words(row)}
         for number, row in enumerate(found["deciles"], start=1)
     ]
     ends = [("all", found["overall"]), ("top pick", found["top_pick"])]
-    rows += [{"name": name, "predicted": "", "observed": "", "ratio": _ratio(row)} for name, row in ends]
+    rows += [{"name": name, "predicted": "", "observed": "", "ratio": ratio_words(row)} for name, row in ends]
     unit = f"Intervals cover 95 percent; their units are the {found['units']:,} held-out {grouped}."
     return {"words": f"{words}. {unit}", "rows": rows}
 
@@ -114,7 +114,8 @@ def _rates(row: dict[str, float]) -> dict[str, str]:
     return {name: f"{row[name]:.2%}" for name in ("predicted", "observed")}
 
 
-def _ratio(row: dict[str, float | None]) -> str:
+def ratio_words(row: dict[str, float | None]) -> str:
+    """Observed over predicted clicks with its interval."""
     return "–" if row["ratio"] is None else f"{row['ratio']:.3f}{_between(row['low'], row['high'], 3)}"
 
 
@@ -158,10 +159,10 @@ def caveats(data: RunData) -> list[str]:
             "fine-tuning, so no policy sees the reward model's own last layer."
         )
     if data.num_worlds > 1:
-        listed.append(
-            "Results are averaged within each world first; a world, not a replication, is the unit. "
-            "All visitors of such a world are alike: the log knows nothing of single users."
-        )
+        units = "a world is the unit" if data.members == 1 or data.same_arms else "tests and members are the units"
+        listed.append(f"Results are averaged within each world first; {units}, not a replication.")
+    if not data.same_arms:
+        listed.append("All visitors of a world are alike: the log knows nothing of single users.")
     if "observed" in data.kinds:
         listed.append("Observed rates are noisy: the highest of several observed rates overstates its true rate.")
     return listed
@@ -169,6 +170,12 @@ def caveats(data: RunData) -> list[str]:
 
 def _interval_caveat(data: RunData) -> str:
     units = f"Intervals are over {data.unit}s: "
+    if data.members > 1:
+        return units + (
+            "they hold what the log leaves open between fits of the reward model that differ in their seed. What all "
+            "of them have wrong is told by their calibration and their agreement with other evidence, not by the "
+            "intervals."
+        )
     if data.model:
         return units + (
             "they say how sure the simulation is, given one fitted reward model. How wrong that model may be is told "

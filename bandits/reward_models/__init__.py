@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from bandits.reward_models.click_log import click_log_from_frame as click_log_from_frame
     from bandits.reward_models.click_log import log_source_files as log_source_files
     from bandits.reward_models.click_log import read_click_log as read_click_log
+    from bandits.reward_models.ensemble import AnyRewardModel as AnyRewardModel
+    from bandits.reward_models.ensemble import RewardEnsemble as RewardEnsemble
+    from bandits.reward_models.ensemble import fit_reward_model as fit_reward_model
+    from bandits.reward_models.ensemble import load_reward_model as load_reward_model
     from bandits.reward_models.evaluation import evaluate as evaluate
     from bandits.reward_models.explanation import Explanation as Explanation
     from bandits.reward_models.explanation import explain_click as explain_click
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
     from bandits.reward_models.weights import resolve_weights as resolve_weights
 
 _HOMES = {
+    "AnyRewardModel": "ensemble",
     "Calibrator": "calibration",
     "ClickLog": "click_log",
     "EvaluationConfig": "fit_config",
@@ -41,6 +46,7 @@ _HOMES = {
     "FitConfig": "fit_config",
     "ScoringConfig": "fit_config",
     "LogReport": "log_report",
+    "RewardEnsemble": "ensemble",
     "RewardModel": "reward_model",
     "Split": "split",
     "Weights": "weights",
@@ -48,6 +54,8 @@ _HOMES = {
     "click_log_from_frame": "click_log",
     "evaluate": "evaluation",
     "explain_click": "explanation",
+    "fit_reward_model": "ensemble",
+    "load_reward_model": "ensemble",
     "log_source_files": "click_log",
     "observed_tests": "scoring",
     "read_click_log": "click_log",

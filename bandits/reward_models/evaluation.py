@@ -13,8 +13,9 @@ from scipy.special import logit
 from bandits.reward_models import metrics
 from bandits.reward_models.baselines import TfidfClicks, TfidfWithinTests, contrasts, counts
 from bandits.reward_models.calibration import Calibrator
-from bandits.reward_models.calibration_report import calibration_report
+from bandits.reward_models.calibration_report import calibration_report, observed_over_predicted
 from bandits.reward_models.calibrator_choice import fit_calibrator
+from bandits.reward_models.ensemble import AnyRewardModel, RewardEnsemble
 from bandits.reward_models.fit_config import EvaluationConfig
 from bandits.reward_models.reward_model import RewardModel
 from bandits.reward_models.split import Split
@@ -25,7 +26,7 @@ TFIDF = "TF-IDF + logistic regression"
 _MAX_ITEMS = 50
 
 
-def evaluate(model: RewardModel, split: Split, config: EvaluationConfig | None = None) -> dict[str, Any]:
+def evaluate(model: AnyRewardModel, split: Split, config: EvaluationConfig | None = None) -> dict[str, Any]:
     """Quality of BERT, of TF-IDF with a logistic regression, and of no model at all, on `split.test`.
 
     For a log of pairs the numbers are of predicted click rates, and the third model is the base rate. In a log of tests
@@ -42,7 +43,8 @@ def evaluate(model: RewardModel, split: Split, config: EvaluationConfig | None =
         Plain values: `kind`, `split_by`, `rows` by part, `models` (name to numbers), `reliability` (bins of BERT),
         `calibration` (BERT's `calibration_report`, its units the values of `split.by`), `classification` (name to
         precision, recall and F1 at `config.threshold`, empty without one), `by_item` (BERT's predicted and the
-        observed rate of the most shown items, for pairs), `seconds`.
+        observed rate of the most shown items, for pairs), `members` (of an ensemble: each one's `log_loss`, and
+        `overall` as in `calibration`), `seconds`.
 
     Raises:
         ValueError: When `config` has a threshold and the model was fitted on tests.
@@ -53,7 +55,10 @@ def evaluate(model: RewardModel, split: Split, config: EvaluationConfig | None =
             f"`threshold` must be None for a model of tests: its scores have no level. Got {config.threshold}."
         )
     started = time.monotonic()
-    test = model.scores(split.test["user_text"].tolist(), split.test["item_text"].tolist())
+    members = model.members if isinstance(model, RewardEnsemble) else (model,)
+    texts = split.test["user_text"].tolist(), split.test["item_text"].tolist()
+    own = [member.scores(*texts) for member in members]
+    test: FloatArray = np.mean(own, axis=0)
     scored = time.monotonic()
     if model.kind == "pairs":
         rates = _rates_of_pairs(model, split, test)
@@ -81,6 +86,7 @@ def evaluate(model: RewardModel, split: Split, config: EvaluationConfig | None =
             if config.threshold is not None
         },
         "by_item": _by_item(rates[BERT], split.test) if model.kind == "pairs" else [],
+        "members": [_of_member(*one, split) for one in zip(members, own, strict=True) if len(members) > 1],
         "seconds": {
             **model.info["seconds"],
             "evaluation of BERT": scored - started,
@@ -89,7 +95,18 @@ def evaluate(model: RewardModel, split: Split, config: EvaluationConfig | None =
     }
 
 
-def _rates_of_pairs(model: RewardModel, split: Split, test: FloatArray) -> dict[str, FloatArray]:
+def _of_member(member: RewardModel, scores: FloatArray, split: Split) -> dict[str, Any]:
+    """How well a member's own rates fit the test rows."""
+    shown = counts(split.test)
+    if member.kind == "pairs":
+        rates = member.calibrator(scores)
+    else:
+        rates = expected_rates(member.calibrator.slope * scores, *shown, contrasts(split.test))
+    overall = observed_over_predicted(rates, *shown, split.test[split.by].tolist())
+    return {"log_loss": metrics.log_loss(rates, *shown), "overall": asdict(overall)}
+
+
+def _rates_of_pairs(model: AnyRewardModel, split: Split, test: FloatArray) -> dict[str, FloatArray]:
     base_rate = split.train["clicks"].sum() / split.train["impressions"].sum()
     tfidf = TfidfClicks(split.train, split.validation).rates
     method, seed, rows = model.info["config"]["calibration"], model.info["config"]["seed"], split.calibration
@@ -102,7 +119,7 @@ def _rates_of_pairs(model: RewardModel, split: Split, test: FloatArray) -> dict[
     }
 
 
-def _scores_of_tests(model: RewardModel, split: Split, test: FloatArray) -> dict[str, FloatArray]:
+def _scores_of_tests(model: AnyRewardModel, split: Split, test: FloatArray) -> dict[str, FloatArray]:
     overdispersion = model.info["config"]["overdispersion"]
     tfidf = TfidfWithinTests(split.train, split.validation, overdispersion=overdispersion).scores
     rows = split.calibration

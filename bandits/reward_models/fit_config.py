@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-NO_PART_OF_A_FIT = {"scoring", "evaluation", "trackers"}
-"""Fields of `FitConfig` that do not decide what is fitted."""
+NO_PART_OF_A_FIT = {"scoring", "evaluation", "trackers", "members"}
+"""Fields of `FitConfig` that do not decide what a single fit comes to."""
 
 
 class ScoringConfig(BaseModel):
@@ -148,6 +148,11 @@ class FitConfig(BaseModel):
     )
     evaluation: EvaluationConfig = Field(
         EvaluationConfig(), description="what is asked of the model on held-out rows; no reason to fit anew"
+    )
+    members: int = Field(
+        1,
+        ge=1,
+        description="above 1: an ensemble of so many fits with seeds `seed`, `seed + 1`, ...; its score is their mean",
     )
     seed: int = Field(
         0, ge=0, description="seed of the head's first weights, dropout, the order of rows and the folds of 'auto'"

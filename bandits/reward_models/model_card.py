@@ -27,7 +27,7 @@ def model_card(kind: str, info: Mapping[str, Any], evaluation: Mapping[str, Any]
         "",
         "A network that reads user and item together (the item alone without a user) and returns one logit: an encoder",
         "(`model.safetensors`) and a head of its own (`head.safetensors`). `calibrator.json` turns logits into click",
-        "probabilities. Load it with `RewardModel.load(folder)`.",
+        "probabilities. Load it with `load_reward_model(folder)`.",
         "",
         "## Made from",
         f"- weights: {weights['name']} ({weights['source']}), SHA-256 `{weights['sha256']}`",
@@ -36,6 +36,7 @@ def model_card(kind: str, info: Mapping[str, Any], evaluation: Mapping[str, Any]
         f"- settings: {settings}",
         f"- weights that were trained: {info['parameters']['trained']:,} of {info['parameters']['all']:,}",
         *_choice(info),
+        *_members(info),
         "",
         "## Training",
         "",
@@ -43,7 +44,7 @@ def model_card(kind: str, info: Mapping[str, Any], evaluation: Mapping[str, Any]
         "|--:|--:|--:|--:|",
     ]
     lines += [
-        f"| {e['epoch']} | {e['train_loss']:.5f} | {e['validation_loss']:.5f} | {e['seconds']:.0f} |"
+        f"| {_epoch(e)} | {e['train_loss']:.5f} | {e['validation_loss']:.5f} | {e['seconds']:.0f} |"
         for e in info["history"]
     ]
     if evaluation is not None:
@@ -60,6 +61,21 @@ def model_card(kind: str, info: Mapping[str, Any], evaluation: Mapping[str, Any]
         lines += _calibration(evaluation["calibration"], evaluation["split_by"])
         lines += _classification(evaluation["classification"])
     return "\n".join([*lines, "", "## Limits", _LIMITS[kind], ""])
+
+
+def _members(info: Mapping[str, Any]) -> list[str]:
+    """What an ensemble is, beside one network."""
+    count = info.get("members")
+    if count is None:
+        return []
+    return [
+        f"- an ensemble of {count} such models, whose fits differ in their seed: `member-0` to `member-{count - 1}`. "
+        "Its logit is the mean of theirs, and `calibrator.json` is for that mean; each member has its own too"
+    ]
+
+
+def _epoch(entry: Mapping[str, Any]) -> str:
+    return f"{entry['epoch']}" + (f" of member {entry['member']}" if "member" in entry else "")
 
 
 def _choice(info: Mapping[str, Any]) -> list[str]:

@@ -18,7 +18,7 @@ import transformers
 from numpy.typing import NDArray
 
 from bandits.reward_models.calibration import Calibrator
-from bandits.reward_models.calibrator_choice import fit_calibrator
+from bandits.reward_models.calibrator_choice import calibrate
 from bandits.reward_models.click_log import ClickLog
 from bandits.reward_models.fit_config import NO_PART_OF_A_FIT, FitConfig
 from bandits.reward_models.model_card import model_card
@@ -72,7 +72,7 @@ class RewardModel:
             show_progress: Show a progress bar.
 
         Raises:
-            ValueError: When `config.loss` does not suit the log.
+            ValueError: When `config.loss` does not suit the log, or `config` asks for several members.
             FileNotFoundError: When BERT's weights are not to be found.
         """
         if (config.loss == "binomial") != (log.kind == "pairs"):
@@ -81,6 +81,8 @@ class RewardModel:
                 "tests": "'within_test' or 'both' for a log of tests: only differences inside a test are causal",
             }
             raise ValueError(f"`loss` must be {wanted[log.kind]}. Got {config.loss!r}.")
+        if config.members != 1:
+            raise ValueError(f"`members` must be 1 for a single model: `fit_reward_model` fits {config.members}.")
         train_rows = _subset(split.train, split.by, config.max_train_rows, config.seed)
         texts = sorted({*train_rows["user_text"], *train_rows["item_text"]})
         weights = resolve_weights(config.weights, texts=texts, sha256=config.sha256)
@@ -196,14 +198,7 @@ class RewardModel:
 def _calibrate(network: Network, log: ClickLog, split: Split, config: FitConfig) -> tuple[Calibrator, dict[str, float]]:
     rows = split.calibration
     logits = network.logits(network.pair_tokenizer.rows(rows["user_text"].tolist(), rows["item_text"].tolist()))
-    impressions, clicks = (rows[column].to_numpy(dtype=np.float64) for column in ("impressions", "clicks"))
-    if log.kind == "pairs":
-        groups = rows[split.by].tolist()
-        return fit_calibrator(config.calibration, logits, impressions, clicks, groups, seed=config.seed)
-    seen = pd.concat([split.train, split.validation, split.calibration])
-    base_rate = seen["clicks"].sum() / seen["impressions"].sum()
-    contrast = pd.factorize(rows["contrast"])[0].astype(np.int64)
-    return Calibrator.fit_within_tests(logits, impressions, clicks, contrast, base_rate=float(base_rate)), {}
+    return calibrate(logits, log, split, config)
 
 
 def _subset(rows: pd.DataFrame, by: str, limit: int | None, seed: int) -> pd.DataFrame:

@@ -286,7 +286,7 @@ def test_wrong_kind_of_table_is_refused(fitted: tuple[RewardModel, Split]) -> No
         score_tests(model, split.test)
     with pytest.raises(ValueError, match="must not be empty"):
         score_users_by_items(model, [], ["a"])
-    with pytest.raises(ValueError, match=r"Scores of 300,000 users and 400,000 items must fit into memory.*Got 6,"):
+    with pytest.raises(ValueError, match=r"Scores of 300,000 users and 400,000 items must fit into memory.*Got 7,"):
         score_users_by_items(model, ["a reader"] * 300_000, ["a text"] * 400_000)
     with pytest.raises(ValueError, match="as many as"):
         model.scores(["u"], ["a", "b"])
