@@ -23,7 +23,7 @@ from bandits.reward_models.click_log import ClickLog
 from bandits.reward_models.fit_config import FitConfig
 from bandits.reward_models.model_card import model_card
 from bandits.reward_models.network import Network
-from bandits.reward_models.split import Split
+from bandits.reward_models.split import Split, whole_groups
 from bandits.reward_models.training import train
 from bandits.reward_models.weights import resolve_weights
 from bandits.torch_device import choose_device
@@ -82,7 +82,7 @@ class RewardModel:
                 + (": only differences inside a test are causal" if log.kind == "tests" else "")
                 + f". Got {config.loss!r}."
             )
-        train_rows = _subset(split.train, split.by, config.max_train_rows, config.seed)
+        train_rows = whole_groups(split.train, split.by, config.max_train_rows, config.seed)
         weights = resolve_weights(config.weights, texts=sorted({*train_rows["user_text"], *train_rows["item_text"]}))
         device = choose_device(config.device)
         folder = cache / f"fit-{_fit_hash(split, config, weights.sha256, device)[:20]}"
@@ -187,16 +187,6 @@ def _calibrate(network: Network, log: ClickLog, split: Split, config: FitConfig)
     base_rate = seen["clicks"].sum() / seen["impressions"].sum()
     contrast = pd.factorize(rows["contrast"])[0].astype(np.int64)
     return Calibrator.fit_within_tests(logits, impressions, clicks, contrast, base_rate=float(base_rate)), {}
-
-
-def _subset(rows: pd.DataFrame, by: str, limit: int | None, seed: int) -> pd.DataFrame:
-    """Whole groups in a random order until `limit` rows are reached; all rows when there is no limit."""
-    if limit is None or len(rows) <= limit:
-        return rows
-    groups = np.random.default_rng(seed).permutation(np.sort(rows[by].unique()))
-    rank = rows[by].map({group: place for place, group in enumerate(groups)})
-    sizes = rank.value_counts().sort_index().cumsum()
-    return rows[rank < max(1, int((sizes <= limit).sum()))].reset_index(drop=True)
 
 
 def _fit_hash(split: Split, config: FitConfig, weights_hash: str, device: torch.device) -> str:
