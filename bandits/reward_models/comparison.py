@@ -45,7 +45,7 @@ def lead_in_log_loss(
     >>> lead_in_log_loss(np.array([0.1, 0.2, 0.4]), np.full(3, 0.3), n, c, ["a", "b", "c"]).is_certain
     False
     """
-    gained = xlogy(clicks, p / other) + xlogy(impressions - clicks, (1 - p) / (1 - other))
+    gained: FloatArray = xlogy(clicks, p / other) + xlogy(impressions - clicks, (1 - p) / (1 - other))
     return _lead(gained, impressions, unit)
 
 

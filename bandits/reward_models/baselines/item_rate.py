@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from scipy.optimize import minimize
-from scipy.special import betaln, expit, logit
+from scipy.special import betaln, expit, logit, psi
 
 from bandits.reward_models.baselines.rows import counts
 from bandits.reward_models.within_test import FloatArray
@@ -49,11 +49,16 @@ def _beta_prior(impressions: FloatArray, clicks: FloatArray) -> tuple[float, flo
         mean, size = float(expit(parameters[0])), float(np.exp(parameters[1]))
         return mean * size, (1 - mean) * size
 
-    def loss(parameters: FloatArray) -> float:
+    def loss(parameters: FloatArray) -> tuple[float, FloatArray]:
         a, b = of(parameters)
-        return float(-np.sum(betaln(a + clicks, b + impressions - clicks) - betaln(a, b)))
+        value = np.sum(betaln(a + clicks, b + impressions - clicks) - betaln(a, b))
+        both = psi(a + b + impressions) - psi(a + b)
+        by_a = np.sum(psi(a + clicks) - psi(a) - both)
+        by_b = np.sum(psi(b + impressions - clicks) - psi(b) - both)
+        gradient = np.array([(by_a - by_b) * a * b / (a + b), by_a * a + by_b * b])
+        return float(-value), -gradient
 
     total = impressions.sum()
     start = np.array([logit(clicks.sum() / total), np.log(impressions.mean())])
     bounds = [(start[0] - 5, start[0] + 5), (np.log(1e-2), np.log(_MOST_POOLED * total))]
-    return of(minimize(loss, start, bounds=bounds, method="L-BFGS-B").x)
+    return of(minimize(loss, start, jac=True, bounds=bounds, method="L-BFGS-B", options={"ftol": 1e-13}).x)
