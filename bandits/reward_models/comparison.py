@@ -45,7 +45,8 @@ def lead_in_log_loss(
     >>> lead_in_log_loss(np.array([0.1, 0.2, 0.4]), np.full(3, 0.3), n, c, ["a", "b", "c"]).is_certain
     False
     """
-    gained: FloatArray = xlogy(clicks, p / other) + xlogy(impressions - clicks, (1 - p) / (1 - other))
+    won = np.asarray(xlogy(clicks, p / other), dtype=np.float64)
+    gained = won + np.asarray(xlogy(impressions - clicks, (1 - p) / (1 - other)), dtype=np.float64)
     return _lead(gained, impressions, unit)
 
 
