@@ -34,20 +34,15 @@ def verdict(name: str, leads: Mapping[str, Mapping[str, Mapping[str, float | Non
         unbeaten: Baselines over which some lead in one of `JUDGED` is not certain.
 
     >>> leads = {"base rate": {"log_loss": {"lead": 0.01, "low": -0.01, "high": 0.03}}}
-    >>> print(verdict("BERT", leads, ["base rate"])[:60])
-    BERT earns nothing here: it is not certain to beat base rate
+    >>> print(verdict("BERT", leads, ["base rate"])[:73])
+    BERT earns nothing here: with 95 percent confidence it does not beat base
     """
-
-    def listed(baseline: str) -> str:
-        found = {key: lead for key, lead in leads[baseline].items() if key in JUDGED}
-        return " and ".join(f"in {MEASURES[key]} {lead_in_words(lead)}" for key, lead in found.items())
-
-    if unbeaten:
-        rivals = "; ".join(f"{rival} (lead {listed(rival)})" for rival in unbeaten)
-        return f"{name} earns nothing here: it is not certain to beat {rivals}."
-    first = next(iter(next(iter(leads.values()))))
-    closest = min(leads, key=lambda baseline: leads[baseline][first]["lead"] or 0.0)
-    return (
-        f"{name} beats each of the {len(leads)} simpler models for certain. It leads the closest, {closest}, "
-        f"{listed(closest)}."
+    measures = [key for key in next(iter(leads.values())) if key in JUDGED]
+    closest = min(leads, key=lambda baseline: leads[baseline][measures[0]]["lead"] or 0.0)
+    numbers = " and ".join(f"{lead_in_words(leads[closest][key])} in {MEASURES[key]}" for key in measures)
+    found = (
+        f"{name} earns nothing here: with 95 percent confidence it does not beat {', '.join(unbeaten)}."
+        if unbeaten
+        else f"{name} beats each of the {len(leads)} simpler models with 95 percent confidence."
     )
+    return f"{found} Its lead over the strongest, {closest}, is {numbers}."

@@ -96,7 +96,9 @@ def test_a_model_must_lead_everywhere() -> None:
     assert unbeaten(leads) == ["b"]
     plain = {name: {key: vars(lead) for key, lead in found.items()} for name, found in leads.items()}
     assert verdict("BERT", plain, ["b"]).startswith(
-        "BERT earns nothing here: it is not certain to beat b (lead in cond"
+        "BERT earns nothing here: with 95 percent confidence it does not beat b. "
     )
     closest = {"far": {"log_loss": vars(Lead(0.5, 0.4, 0.6))}, "near": {"log_loss": vars(good)}}
-    assert "each of the 2 simpler models for certain. It leads the closest, near, in" in verdict("BERT", closest, [])
+    words = verdict("BERT", closest, [])
+    assert words.startswith("BERT beats each of the 2 simpler models with 95 percent confidence.")
+    assert words.endswith("over the strongest, near, is 0.02000 (0.01000 to 0.03000) in log loss per impression.")

@@ -150,7 +150,7 @@ def test_baselines_stand_beside_bert_on_the_same_rows(fitted: tuple[RewardModel,
     assert sum(part["impressions"] for part in parts) == split.test["impressions"].sum()
     model.save(tmp_path / "model", evaluation=found)
     card = (tmp_path / "model" / "README.md").read_text()
-    assert "BERT earns nothing here: it is not certain to beat" in card
+    assert "BERT earns nothing here: with 95 percent confidence it does not beat" in card
     assert "| segment: even | " in card
     json.dumps(found, allow_nan=False)
 
