@@ -12,7 +12,7 @@ import pandas as pd
 from scipy.special import logit
 
 from bandits.reward_models import comparison, metrics
-from bandits.reward_models.baselines import contrasts, counts
+from bandits.reward_models.baselines import ClickBaseline, contrasts, counts
 from bandits.reward_models.baselines.fitting import MAX_ROWS, Parts, click_baselines, within_test_baselines
 from bandits.reward_models.calibration import Calibrator
 from bandits.reward_models.calibration_report import calibration_report
@@ -137,7 +137,7 @@ def _judge_pairs(model: RewardModel, split: Split, fit: Parts, test: FloatArray)
     rates = {BERT: model.calibrator(test), BASE_RATE: np.full(len(split.test), base_rate)}
     fitted, left_out = click_baselines(fit, weights=config["weights"], device=config["device"], seed=config["seed"])
     for name, baseline in fitted.items():
-        held, judged = (logit(np.clip(baseline.rates(part), _SURE, 1 - _SURE)) for part in (rows, split.test))
+        held, judged = (_log_odds(baseline, part) for part in (rows, split.test))
         groups = rows[split.by].tolist()
         calibrator, _ = fit_calibrator(config["calibration"], held, *counts(rows), groups, seed=config["seed"])
         rates[name] = calibrator(judged)
@@ -148,6 +148,14 @@ def _judge_pairs(model: RewardModel, split: Split, fit: Parts, test: FloatArray)
         if name != BERT
     }
     return _Judged(rates, {}, leads, left_out)
+
+
+def _log_odds(baseline: ClickBaseline, rows: pd.DataFrame) -> FloatArray:
+    """Log-odds of rows, some at a time: their features may be many."""
+    starts = range(0, len(rows), MAX_ROWS)
+    rates = np.concatenate([baseline.rates(rows[start : start + MAX_ROWS]) for start in starts])
+    odds: FloatArray = logit(np.clip(rates, _SURE, 1 - _SURE))
+    return odds
 
 
 def _judge_tests(model: RewardModel, split: Split, fit: Parts, test: FloatArray) -> _Judged:
