@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -10,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bandits.propensity_table import PropensityTable
+from bandits.reward_models.segments import OTHERS, segment_of
 from experiments.config import ExperimentConfig
 from experiments.problems import did_you_mean
 
 FloatArray = NDArray[np.float64]
-NULL_ITEM, OTHERS = "(none)", "others"
+NULL_ITEM = "(none)"
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,7 @@ def segments_of(table: PropensityTable, patterns: Mapping[str, str]) -> dict[str
         return None
     members: dict[str, list[int]] = {name: [] for name in (*patterns, OTHERS)}
     for user, text in enumerate(table.user_texts):
-        fitting = (name for name, pattern in patterns.items() if re.search(pattern, text, re.IGNORECASE))
-        members[next(fitting, OTHERS)].append(user)
+        members[segment_of(str(text), patterns)].append(user)
     if not members[OTHERS]:
         del members[OTHERS]
     if empty := [name for name, users in members.items() if not users]:

@@ -61,7 +61,7 @@ def prepare_learned_worlds(config: ExperimentConfig, run: RunFolder, reporter: R
             source.log, split, fit, cache=cache_folder(), show_progress=reporter.on_terminal
         )
     with reporter.stage("Evaluating it on held-out rows"):
-        evaluation = models.evaluate(model, split, fit.evaluation)
+        evaluation = models.evaluate(model, split, fit.evaluation, segments=config.world.segments)
         model.save(run.path / "reward_model", evaluation=evaluation)
         if config.world.kinds is None or "model" in config.world.kinds:
             played = evaluation["members"] if config.world.members else [evaluation["calibration"]]

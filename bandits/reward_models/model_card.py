@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from bandits.reward_models.verdict import MEASURES, lead_in_words, verdict
+
 _LIMITS = {
     "pairs": "It predicts clicks of users and on items like those of its log, at the time of that log.",
     "tests": "Its scores compare texts inside one test. They have no level: click rates are anchored at the log's base "
@@ -58,6 +60,7 @@ def model_card(kind: str, info: Mapping[str, Any], evaluation: Mapping[str, Any]
         ]
         for model, values in evaluation["models"].items():
             lines.append(f"| {model} | " + " | ".join(_number(values[name]) for name in names) + " |")
+        lines += _leads(evaluation)
         lines += _calibration(evaluation["calibration"], evaluation["split_by"])
         lines += _classification(evaluation["classification"])
     return "\n".join([*lines, "", "## Limits", _LIMITS[kind], ""])
@@ -90,6 +93,29 @@ def _choice(info: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _leads(evaluation: Mapping[str, Any]) -> list[str]:
+    """Whether the model beats its baselines."""
+    name, leads = next(iter(evaluation["models"])), evaluation["leads"]
+    measures = list(next(iter(leads.values())))
+    lines = [
+        "",
+        verdict(name, leads, evaluation["unbeaten"]),
+        "",
+        f"| lead over | {' | '.join(MEASURES[key] for key in measures)} |",
+        "|---" + "|--:" * len(measures) + "|",
+    ]
+    for baseline, found in leads.items():
+        lines.append(f"| {baseline} | " + " | ".join(lead_in_words(found[key]) for key in measures) + " |")
+    fitted = f"Baselines were fitted on {evaluation['rows']['baselines']:,} rows"
+    left_out = [f"{baseline} ({why})" for baseline, why in evaluation["left_out"].items()]
+    return [
+        *lines,
+        "",
+        f"{fitted}. Intervals cover 95 percent; their units are values of `{evaluation['split_by']}`."
+        + (f" Left out: {'; '.join(left_out)}." if left_out else ""),
+    ]
+
+
 def _calibration(found: Mapping[str, Any], unit: str) -> list[str]:
     error, overall, top = found["ece"], found["overall"], found["top_pick"]
     chance = (
@@ -114,6 +140,9 @@ def _calibration(found: Mapping[str, Any], unit: str) -> list[str]:
     for number, row in enumerate(found["deciles"], start=1):
         rates = f"{row['predicted']:.4f} | {row['observed']:.4f}"
         lines.append(f"| part {number} of {count}, by prediction | {rates} | {_ratio(row)} |")
+    for row in found["parts"]:
+        rates = f"{row['predicted']:.4f} | {row['observed']:.4f}"
+        lines.append(f"| {row['by']}: {row['name']} | {rates} | {_ratio(row)} |")
     return lines
 
 

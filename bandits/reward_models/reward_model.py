@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 import torch
 import transformers
 from numpy.typing import NDArray
@@ -23,7 +22,7 @@ from bandits.reward_models.click_log import ClickLog
 from bandits.reward_models.fit_config import NO_PART_OF_A_FIT, FitConfig
 from bandits.reward_models.model_card import model_card
 from bandits.reward_models.network import Network
-from bandits.reward_models.split import Split
+from bandits.reward_models.split import Split, whole_groups
 from bandits.reward_models.training import train
 from bandits.reward_models.weights import resolve_weights
 from bandits.torch_device import choose_device
@@ -83,7 +82,7 @@ class RewardModel:
             raise ValueError(f"`loss` must be {wanted[log.kind]}. Got {config.loss!r}.")
         if config.members != 1:
             raise ValueError(f"`members` must be 1 for a single model: `fit_reward_model` fits {config.members}.")
-        train_rows = _subset(split.train, split.by, config.max_train_rows, config.seed)
+        train_rows = whole_groups(split.train, split.by, config.max_train_rows, config.seed)
         texts = sorted({*train_rows["user_text"], *train_rows["item_text"]})
         weights = resolve_weights(config.weights, texts=texts, sha256=config.sha256)
         device = choose_device(config.device)
@@ -199,16 +198,6 @@ def _calibrate(network: Network, log: ClickLog, split: Split, config: FitConfig)
     rows = split.calibration
     logits = network.logits(network.pair_tokenizer.rows(rows["user_text"].tolist(), rows["item_text"].tolist()))
     return calibrate(logits, log, split, config)
-
-
-def _subset(rows: pd.DataFrame, by: str, limit: int | None, seed: int) -> pd.DataFrame:
-    """Whole groups in a random order until `limit` rows are reached; all rows when there is no limit."""
-    if limit is None or len(rows) <= limit:
-        return rows
-    groups = np.random.default_rng(seed).permutation(np.sort(rows[by].unique()))
-    rank = rows[by].map({group: place for place, group in enumerate(groups)})
-    sizes = rank.value_counts().sort_index().cumsum()
-    return rows[rank < max(1, int((sizes <= limit).sum()))].reset_index(drop=True)
 
 
 def _fit_hash(split: Split, config: FitConfig, weights_hash: str, device: torch.device) -> str:

@@ -276,7 +276,7 @@ def test_a_member_whose_level_is_wrong_is_refused(tmp_path: Path, pairs: Run) ->
     told = {"calibration": {"overall": right}, "members": [{"overall": right}, {"overall": wrong}, {"overall": right}]}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("experiments.learned_worlds.cache_folder", lambda: folder / "cache")
-        patch.setattr("bandits.reward_models.evaluation.evaluate", lambda *args: told)
+        patch.setattr("bandits.reward_models.evaluation.evaluate", lambda *args, **rest: told)
         patch.setattr(RewardEnsemble, "save", lambda *args, **rest: None)
         with pytest.raises(ValueError, match=r"0\.95 to 1\.05, as far as held-out rows can tell\. Got 1\.500"):
             prepare_learned_worlds(config, RunFolder.start(tmp_path / "run", config), Reporter())
