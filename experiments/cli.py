@@ -60,6 +60,11 @@ def run(
     ] = False,
 ) -> None:
     """Run an experiment from data to report, or go on with one that was interrupted."""
+    from experiments.studies.config import bundled_studies
+
+    if config in bundled_studies() and not log_events:
+        typer.echo(f"{config} is a study: this runs `bandits study {config}`.", err=True)
+        return study(config, overrides, out, quick, threads)
     with _plain_errors() as place:
         from experiments.installation import check_one_installation
 

@@ -65,7 +65,7 @@ def split_log(log: ClickLog, *, fractions: Sequence[float] = (0.7, 0.1, 0.1, 0.1
     pairs = log.pairs
     by = "group" if log.has_groups else "user_text" if log.users else "item_text"
     groups = pairs[by].unique()
-    places = {group: _place(group, seed) for group in groups}
+    places = {group: keyed_place(group, seed) for group in groups}
     part = np.searchsorted(np.cumsum(shares)[:-1], pairs[by].map(places).to_numpy(dtype=np.float64), side="right")
     train, validation, calibration, test = (pairs[part == index].reset_index(drop=True) for index in range(4))
     split = Split(train, validation, calibration, test, by)
@@ -81,7 +81,7 @@ def split_log(log: ClickLog, *, fractions: Sequence[float] = (0.7, 0.1, 0.1, 0.1
     return split
 
 
-def _place(group: str, seed: int) -> float:
+def keyed_place(group: str, seed: int) -> float:
     """A number in [0, 1) that depends on the group's name and the seed only."""
     digest = hashlib.sha256(f"{seed}\x1f{group}".encode()).digest()
     return int.from_bytes(digest[:7], "big") / 2**56
