@@ -89,6 +89,8 @@ def _text(source: str, bundled: Mapping[str, str], what: str) -> tuple[str, str,
 def _place_path(raw: dict[str, Any], folder: Path) -> None:
     """Make the files of `data` absolute in place: relative ones belong to `folder`."""
     data = raw.get("data")
-    for key in ("path", "train", "test") if isinstance(data, dict) else ():
+    if not isinstance(data, dict):
+        return
+    for key in ("path", "train", "test"):
         if isinstance(data.get(key), str):
             data[key] = str(folder / Path(data[key]).expanduser())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,7 +12,7 @@ from bandits.reward_models.fit_config import FitConfig
 from experiments.config import Section
 from experiments.problems import Problem
 
-TruthName = Literal["observed", "shrunken", "half"]
+TruthName = Literal["observed", "shrunken", "half-sample"]
 Scorer = Literal["reward_model", "tfidf"]
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -39,13 +40,11 @@ class Candidates(Section):
         description="share of all visitors that the A/B test divides evenly before it ships",
     )
     weights: list[Positive] = Field(
-        [100.0, 300.0, 1000.0, 3000.0, 10000.0],
+        [10.0, 50.0, 250.0, 1000.0, 5000.0, 25000.0, 125000.0],
         min_length=1,
         description="visits that a prior is worth, increasing; learned among all of them where it is learned online",
     )
-    widths: list[Width] = Field(
-        [0.0, 0.0003, 0.001, 0.003, 0.01], min_length=1, description="`width` of UCB policies"
-    )
+    widths: list[Width] = Field([0.0, 0.0003, 0.001, 0.003, 0.01], min_length=1, description="`width` of UCB policies")
 
 
 class HeadlinesStudy(Section):
@@ -62,7 +61,7 @@ class HeadlinesStudy(Section):
         [25, 100, 400, 1600], min_length=1, description="visitors per headline, increasing: K times as many for a test"
     )
     truths: list[TruthName] = Field(
-        ["observed", "shrunken", "half"], min_length=1, description="what the click rates are taken to be"
+        ["observed", "shrunken", "half-sample"], min_length=1, description="what the click rates are taken to be"
     )
     candidates: Candidates = Candidates()
     tuning_visits: int = Field(
@@ -92,7 +91,7 @@ def headlines_problems(config: HeadlinesStudy, folder: Path) -> list[Problem]:
         ("candidates.widths", config.candidates.widths),
         ("candidates.exploration", config.candidates.exploration),
     ):
-        if any(later <= earlier for earlier, later in zip(values, values[1:], strict=False)):
+        if any(later <= earlier for earlier, later in pairwise(values)):
             problems.append(Problem(path, f"must increase. Got {values}."))
     if len(set(config.truths)) < len(config.truths):
         problems.append(Problem("truths", f"must name each once. Got {config.truths}."))
@@ -108,7 +107,9 @@ def quick_headlines(config: HeadlinesStudy) -> HeadlinesStudy:
     return config.model_copy(
         update={
             "name": f"{config.name}-quick",
-            "data": config.data.model_copy(update={"max_tests": min(config.data.max_tests or QUICK_TESTS, QUICK_TESTS)}),
+            "data": config.data.model_copy(
+                update={"max_tests": min(config.data.max_tests or QUICK_TESTS, QUICK_TESTS)}
+            ),
             "reward_model": fit.model_copy(update={"epochs": 1}),
             "folds": 2,
             "visitors": [n for n in config.visitors if n <= QUICK_VISITORS] or config.visitors[:1],

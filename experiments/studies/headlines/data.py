@@ -78,13 +78,13 @@ def read_headlines(data: HeadlinesData, *, folds: int, seed: int) -> HeadlineLog
     if headlines.folds != expected:
         raise ValueError(
             f"`{headlines.log.name}` must have tests to judge in each of {len(expected)} folds, two headlines or more "
-            f"under one image. Got tests of {headlines.rows['group'].nunique()} stories in {len(headlines.folds)} folds."
+            f"under one image. Got tests of {headlines.rows['group'].nunique()} stories in {len(headlines.folds)}."
         )
     return headlines
 
 
-def fold_splits(headlines: HeadlineLog, seed: int) -> Iterator[tuple[int, Split]]:
-    """What each fold's model learns from, and in `test` what it predicts: the fold, and tests to tune policies by.
+def fold_splits(headlines: HeadlineLog, seed: int) -> Iterator[Split]:
+    """By fold what its model learns from, and as `test` what it predicts: the fold, and tests to tune policies by.
 
     Raises:
         ValueError: When a part of the stories has no clicks.
@@ -102,7 +102,7 @@ def fold_splits(headlines: HeadlineLog, seed: int) -> Iterator[tuple[int, Split]
                     f"`{headlines.log.name}` must have stories with clicks to {name} a model with. Got none among "
                     f"{len(places)} stories outside fold {fold}."
                 )
-        yield fold, Split(train, validation, calibration, pd.concat([tuning, inside]), by="group")
+        yield Split(train, validation, calibration, pd.concat([tuning, inside]), by="group")
 
 
 def _two_files(train: Path, test: Path, max_tests: int | None, seed: int) -> HeadlineLog:

@@ -27,8 +27,8 @@ PUBLISHED = (
 TRUTHS = {
     "observed": "every headline's observed click rate is taken for the truth, as in the published study",
     "shrunken": "observed rates are drawn towards their test's rate, by as much as chance moves them (empirical Bayes)",
-    "half": "clicks are drawn from one random half of the visitors and counted at the rates of the other half, so that "
-    "no policy earns anything by the noise of the rates that it learned from",
+    "half-sample": "clicks are drawn from one random half of the visitors and counted at the rates of the other half, "
+    "so that no policy earns anything by the noise of the rates that it learned from",
 }
 TOLD = 100  # visitors per headline that the verdict is about, where there are so many
 
@@ -114,13 +114,16 @@ def verdict(results: pd.DataFrame, config: HeadlinesStudy) -> str:
     row = _best(results, first, n)
     words = (
         f"At {n:,} visitors per headline the best policy with a model, chosen on training tests, earns "
-        f"{gain(row, 'over_ab')} clicks relative to the A/B test that ships its winner, and {gain(row, 'over_without')} "
-        f"relative to the same policy without a model ({first} rates as truth)."
+        f"{gain(row, 'over_ab')} clicks relative to the A/B test that ships its winner, and "
+        f"{gain(row, 'over_without')} relative to the same policy without a model, with {first} rates as truth."
     )
-    others = [f"{gain(_best(results, name, n), 'over_ab')} and {gain(_best(results, name, n), 'over_without')} with "
-              f"{name} rates" for name in config.truths[1:]]
-    if others:
-        words += f" It is {', '.join(others)}."
+    for name in config.truths[1:]:
+        other = _best(results, name, n)
+        shares = [_share(other[comparison], row, comparison) for comparison in ("over_ab", "over_without")]
+        words += (
+            f" With {name} rates it is {gain(other, 'over_ab')}{shares[0]} and "
+            f"{gain(other, 'over_without')}{shares[1]}."
+        )
     return f"{words} {vanishing(results, config)}"
 
 
@@ -131,10 +134,10 @@ def vanishing(results: pd.DataFrame, config: HeadlinesStudy) -> str:
         places = []
         for name in config.truths:
             point = vanishing_point(results[results["truth"] == name], comparison)
-            where = f"from {point:,} visitors per headline on" if point else f"not up to {config.visitors[-1]:,}"
-            places.append(f"{where} ({name})")
-        sentences.append(f"The gain over {COMPARISONS[comparison]} is no longer certain {', '.join(places)}.")
-    return " ".join(sentences)
+            there = f"is there up to {config.visitors[-1]:,}" if point is None else f"vanishes from {point:,} on"
+            places.append(f"{there} ({name})")
+        sentences.append(f"The gain over {COMPARISONS[comparison]} {', '.join(places)}.")
+    return f"By visitors per headline: {' '.join(sentences)}"
 
 
 def tables(findings: Findings, config: HeadlinesStudy) -> str:
@@ -171,8 +174,10 @@ def facts(findings: Findings, config: HeadlinesStudy) -> str:
     from bandits.reward_models.metrics import pairwise_accuracy
 
     judged = findings.rows[findings.rows["fold"] >= 0]
-    numbers = (judged[name].to_numpy(dtype=np.float64) for name in ("predicted", "impressions", "clicks"))
-    accuracy = pairwise_accuracy(*numbers, judged["test"].to_numpy(dtype=np.int64))
+    predicted, shown, clicks = (
+        judged[name].to_numpy(dtype=np.float64) for name in ("predicted", "impressions", "clicks")
+    )
+    accuracy = pairwise_accuracy(predicted, shown, clicks, judged["test"].to_numpy(dtype=np.int64))
     who = f"BERT ({config.reward_model.weights})" if config.scorer == "reward_model" else "TF-IDF with a linear score"
     right = f"{accuracy.accuracy:.1%} of all {accuracy.pairs:,} pairs" if accuracy.accuracy is not None else "no pairs"
     if accuracy.accuracy_significant is not None:
@@ -188,15 +193,16 @@ def notes(findings: Findings, config: HeadlinesStudy) -> list[str]:
     log, dropped = findings.headlines.log, findings.headlines.dropped
     if findings.headlines.cross_fitted:
         learned = (
-            f"Stories are divided into {config.folds} folds by a hash of their name. The tests of a fold are predicted by "
-            "a model that was fitted, stopped and calibrated on the stories of the others; values of policies are chosen "
-            "on the tests of the others, with the predictions that those have from models which saw none of their stories."
+            f"Stories are divided into {config.folds} folds by a hash of their name. The tests of a fold are predicted "
+            "by a model that was fitted, stopped and calibrated on the stories of the others; values of policies are "
+            "chosen on the tests of the others, with the predictions that those have from models which saw none of "
+            "their stories."
         )
     else:
         learned = (
-            f"The model learns from the training file only. It predicts a fifth of its stories, held out, on which values "
-            f"of policies are chosen, and the test file. {dropped:,} training tests share a story with the test file and "
-            "are dropped."
+            "The model learns from the training file only. It predicts a fifth of its stories, held out, on which "
+            f"values of policies are chosen, and the test file. {dropped:,} training tests share a story with the test "
+            "file and are dropped."
         )
     grid = config.candidates
     return [
@@ -205,12 +211,12 @@ def notes(findings: Findings, config: HeadlinesStudy) -> list[str]:
         f"with a single headline ({log.facts['headline does not vary']:,} rows).",
         learned,
         "At n visitors per headline a test of K headlines has K n visitors in all, for every policy. The A/B test "
-        "divides a share of them evenly and ships the headline with the highest observed rate to the rest; `even split` "
-        "divides them all.",
-        f"Chosen on training tests, for each number of visitors and each fold anew, under {config.truths[0]} rates: the "
-        f"A/B test's share ({_listed(grid.exploration)}), the width of UCB ({_listed(grid.widths)}), the visits m that a "
-        f"prior is worth ({_listed(grid.weights)}), for policies with and without a model alike, and which policy with a "
-        "model is the best. Under the other truths the same choices are played.",
+        "divides a share of them evenly and ships the headline with the highest observed rate to the rest; `even "
+        "split` divides them all.",
+        f"Chosen on training tests, for each number of visitors and each fold anew, under {config.truths[0]} rates: "
+        f"the A/B test's share ({_listed(grid.exploration)}), the width of UCB ({_listed(grid.widths)}), the visits m "
+        f"that a prior is worth ({_listed(grid.weights)}), for policies with and without a model alike, and which "
+        "policy with a model is the best. Under the other truths the same choices are played.",
         "`UCB, flat prior` and `Thompson` may begin with m visits at the click rate of the training stories, the same "
         "for every headline: the gain over it is what the texts add. With learned m, the weight is learned within each "
         "test, by how well the predictions hold.",
@@ -219,9 +225,14 @@ def notes(findings: Findings, config: HeadlinesStudy) -> list[str]:
         "with the same luck.",
         "A gain is a ratio of sums over all tests, less 1; its interval's unit is the story, whose tests may depend on "
         "one another. The fitted models and the choices are taken as given. Intervals are per comparison.",
-        "A shrunken rate has less spread than the true one, and half-samples teach a policy rates with twice the noise: "
-        "both understate what can be won.",
+        "A shrunken rate has less spread than the true one, and half-samples teach a policy rates with twice the "
+        "noise: both understate what can be won.",
     ]
+
+
+def _share(value: float, row: Mapping[Any, Any], comparison: str) -> str:
+    """How much a gain is of a row's; nothing where that is not certain."""
+    return f", {value / row[comparison]:.0%} of it," if row[f"{comparison}_low"] > 0 else ""
 
 
 def _best(results: pd.DataFrame, truth: str, visitors: int) -> dict[Any, Any]:

@@ -38,8 +38,10 @@ def predicted_headlines(headlines: HeadlineLog, config: HeadlinesStudy, out: Pat
         FileNotFoundError: When BERT's weights are not to be found.
     """
     parts = []
-    for number, (fold, split) in enumerate(fold_splits(headlines, config.seed)):
-        with reporter.stage(f"Predicting {split.test['contrast'].nunique():,} tests ({number + 1} of {len(headlines.folds)})"):
+    for number, split in enumerate(fold_splits(headlines, config.seed), 1):
+        with reporter.stage(
+            f"Predicting {split.test['contrast'].nunique():,} tests ({number} of {len(headlines.folds)})"
+        ):
             learned = pd.concat([split.train, split.validation, split.calibration])
             base = float(learned["clicks"].sum() / learned["impressions"].sum())
             predicted = _predicted(headlines.log, split, config, base, out, reporter)

@@ -49,8 +49,7 @@ def best_with_model(
     """
     names = [family.name for family in families if family.without is not None]
     return {
-        f: max(names, key=lambda name: float(clicks[name][chosen[name][f], fold != f].sum()))  # noqa: B023
-        for f in chosen[names[0]]
+        f: max(names, key=lambda name: float(clicks[name][chosen[name][f], fold != f].sum())) for f in chosen[names[0]]
     }
 
 
@@ -93,21 +92,24 @@ def gains(wide: pd.DataFrame, visits: FloatArray, story: Sequence[str], confiden
         confidence: Of each interval.
 
     Returns:
-        Columns `policy`, `clicks_per_1000`, and for each of `COMPARISONS` `NAME`, `NAME_low`, `NAME_high`, `NAME_p`;
-        nan where a policy has no such comparison.
+        Columns `policy`, `clicks_per_1000`, `tests`, `stories`, and for each of `COMPARISONS` `NAME`, `NAME_low`,
+        `NAME_high`, `NAME_p`; nan where a policy has no such comparison.
     """
     rows = []
     for name in [column for column in wide if "|" not in column]:
         clicks = wide[name].to_numpy(dtype=np.float64)
         row: dict[str, object] = {"policy": name, "clicks_per_1000": 1000 * clicks.sum() / visits.sum()}
+        row |= {"tests": len(wide), "stories": len(set(story))}
         others = {"over_ab": AB_TEST if name != AB_TEST else "", "over_without": f"{name}|without"}
         for comparison, other in (others | {"over_flat": f"{name}|flat"}).items():
             values = [np.nan] * 4
-            if other in wide:
+            if other in wide.columns:
                 base = wide[other].to_numpy(dtype=np.float64)
                 ratio = clustered_ratio(clicks - base, base, np.asarray(story), confidence=confidence)
                 values = [float(part) for part in (ratio.estimate, ratio.low, ratio.high, ratio.p_value)]
-            row |= dict(zip((comparison, *(f"{comparison}_{end}" for end in ("low", "high", "p"))), values, strict=True))
+            row |= dict(
+                zip((comparison, *(f"{comparison}_{end}" for end in ("low", "high", "p"))), values, strict=True)
+            )
         rows.append(row)
     return pd.DataFrame(rows)
 

@@ -87,12 +87,10 @@ class _Stage:
         self.tests["headlines"] = rows.groupby("test", sort=True).size()
         self.fold = self.tests["fold"].to_numpy(dtype=np.int64)
         columns = rows[["test", "fold", "impressions", "clicks", "predicted", "base"]]
-        ours = sources_hash(sorted(Path(__file__).parent.glob("*.py")))
+        ours = sources_hash(Path(__file__).with_name(f"{name}.py") for name in ("candidates", "play", "run", "truths"))
         self.key = {"seed": config.seed, "rows": hash_of(columns.to_csv()), "sources": ours}
 
-    def tuned(
-        self, policies: list[Family], name: TruthName, truth: Truth, reporter: Reporter
-    ) -> dict[int, _Tuned]:
+    def tuned(self, policies: list[Family], name: TruthName, truth: Truth, reporter: Reporter) -> dict[int, _Tuned]:
         """The choices by number of visitors, from the clicks in the first truth."""
         by_visitors = {}
         with reporter.bar("tuning", len(self.config.visitors) * len(policies)) as advance:
@@ -146,7 +144,9 @@ class _Stage:
         groups = make_groups(self.rows, truth.drawn, repeats, by_fold=True)
         return [group for group in groups if self.fold[group.tests[0]] != LEARNS_ONLY]
 
-    def _tuning_clicks(self, family: Family, groups: Callable[[], list[Group]], truth: Truth, visitors: int) -> pd.DataFrame:
+    def _tuning_clicks(
+        self, family: Family, groups: Callable[[], list[Group]], truth: Truth, visitors: int
+    ) -> pd.DataFrame:
         """Clicks of each candidate, a column each, in each test."""
         clicks = np.zeros((len(self.tests), len(family.candidates)))
         for index, candidate in enumerate(family.candidates):
@@ -170,7 +170,9 @@ class _Stage:
         clicks: FloatArray = np.sum(visits * truth.counted[group.rows], axis=1)
         return clicks
 
-    def _key(self, purpose: str, family: Family, truth: TruthName, visitors: int, repeats: int, words: Any = None) -> str:
+    def _key(
+        self, purpose: str, family: Family, truth: TruthName, visitors: int, repeats: int, words: Any = None
+    ) -> str:
         candidates = [candidate.words for candidate in family.candidates]
         grid = self.config.candidates.model_dump(mode="json")
         return hash_of([self.key, purpose, family.name, candidates, grid, truth, visitors, repeats, words])

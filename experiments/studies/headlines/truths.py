@@ -2,10 +2,10 @@
 
 An observed rate is an estimate. Taken for the truth, its noise is something that a policy can win: the best of several
 observed rates is on average higher than any true rate. `shrunken` rates take the noise out, and a little more: their
-spread is smaller than that of the true ones. In `half`, the visitors of each headline are divided at random; clicks are
-drawn from the rates of one half, and counted at the rates of the other, whose errors are independent of all that a
-policy could learn. So the clicks that are counted are on average those at the true rates; what a policy learns from is
-as noisy as the first half, so `half` is unkind to whoever learns much.
+spread is smaller than that of the true ones. For `half-sample`, the visitors of each headline are divided at random;
+clicks are drawn from the rates of one half, and counted at the rates of the other, whose errors are independent of all
+that a policy could learn. So the clicks that are counted are on average those at the true rates; but what a policy
+learns from is as noisy as the first half, which is unkind to whoever learns much.
 """
 
 from __future__ import annotations
