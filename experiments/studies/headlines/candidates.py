@@ -56,15 +56,15 @@ def families(grid: Candidates) -> list[Family]:
     >>> [family.name for family in families(Candidates()) if family.without == "UCB"]
     ['UCB + model', 'UCB + model, learned m']
     """
-    weights, widths = grid.weights, grid.widths
+    weights, widths, draws = grid.weights, grid.widths, grid.thompson_weights
     return [
         Family("even split", [Candidate("", lambda arms, visitors: FixedSplit())]),
         Family(AB_TEST, [_ab_test(share) for share in grid.exploration]),
         Family("UCB", [_ucb(width) for width in widths]),
-        Family("Thompson", [_uniform_thompson(), *(_thompson([m], "base") for m in weights)]),
+        Family("Thompson", [_uniform_thompson(), *(_thompson([m], "base") for m in draws)]),
         Family("UCB, flat prior", [_prior_ucb([m], width, "base") for m in weights for width in widths]),
         Family("model's pick", [Candidate("", lambda arms, visitors: PriorGreedy())]),
-        Family("Thompson + model", [_thompson([m], "predicted") for m in weights], "Thompson"),
+        Family("Thompson + model", [_thompson([m], "predicted") for m in draws], "Thompson"),
         Family("Thompson + model, learned m", [_thompson(weights, "predicted")], "Thompson"),
         Family("UCB + model", [_prior_ucb([m], width, "predicted") for m in weights for width in widths], "UCB"),
         Family("UCB + model, learned m", [_prior_ucb(weights, width, "predicted") for width in widths], "UCB"),

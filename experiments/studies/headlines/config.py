@@ -40,9 +40,14 @@ class Candidates(Section):
         description="share of all visitors that the A/B test divides evenly before it ships",
     )
     weights: list[Positive] = Field(
-        [10.0, 50.0, 250.0, 1000.0, 5000.0, 25000.0, 125000.0],
+        [30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0],
         min_length=1,
-        description="visits that a prior is worth, increasing; learned among all of them where it is learned online",
+        description="visits m that a prior is worth to UCB, increasing; where m is learned, then among all of them",
+    )
+    thompson_weights: list[Positive] = Field(
+        [3.0, 10.0, 30.0, 100.0, 1000.0, 10000.0, 100000.0],
+        min_length=1,
+        description="visits m that a prior is worth to Thompson sampling, increasing; many make it draw less at random",
     )
     widths: list[Width] = Field([0.0, 0.0003, 0.001, 0.003, 0.01], min_length=1, description="`width` of UCB policies")
 
@@ -65,9 +70,9 @@ class HeadlinesStudy(Section):
     )
     candidates: Candidates = Candidates()
     tuning_visits: int = Field(
-        400, ge=1, description="simulated visitors of each headline, at least one play, to choose a candidate"
+        400, ge=1, description="simulated visitors of each headline to choose a candidate, at least one play"
     )
-    visits: int = Field(1600, ge=1, description="simulated visitors of each headline, at least one play, to judge")
+    visits: int = Field(800, ge=1, description="simulated visitors of each headline to judge, at least two plays")
     confidence: float = Field(0.95, gt=0, lt=1, description="of all intervals")
 
 
@@ -88,6 +93,7 @@ def headlines_problems(config: HeadlinesStudy, folder: Path) -> list[Problem]:
     for path, values in (
         ("visitors", config.visitors),
         ("candidates.weights", config.candidates.weights),
+        ("candidates.thompson_weights", config.candidates.thompson_weights),
         ("candidates.widths", config.candidates.widths),
         ("candidates.exploration", config.candidates.exploration),
     ):

@@ -119,11 +119,8 @@ def verdict(results: pd.DataFrame, config: HeadlinesStudy) -> str:
     )
     for name in config.truths[1:]:
         other = _best(results, name, n)
-        shares = [_share(other[comparison], row, comparison) for comparison in ("over_ab", "over_without")]
-        words += (
-            f" With {name} rates it is {gain(other, 'over_ab')}{shares[0]} and "
-            f"{gain(other, 'over_without')}{shares[1]}."
-        )
+        found = [f"{gain(other, c)}{_share(other, row, c)}" for c in ("over_ab", "over_without")]
+        words += f" With {name} rates it is {' and '.join(found)}."
     return f"{words} {vanishing(results, config)}"
 
 
@@ -131,13 +128,21 @@ def vanishing(results: pd.DataFrame, config: HeadlinesStudy) -> str:
     """Where the model's gains vanish, in words."""
     sentences = []
     for comparison in ("over_ab", "over_without"):
-        places = []
+        truths_by_end: dict[int | None, list[str]] = {}
         for name in config.truths:
-            point = vanishing_point(results[results["truth"] == name], comparison)
-            there = f"is there up to {config.visitors[-1]:,}" if point is None else f"vanishes from {point:,} on"
-            places.append(f"{there} ({name})")
-        sentences.append(f"The gain over {COMPARISONS[comparison]} {', '.join(places)}.")
-    return f"By visitors per headline: {' '.join(sentences)}"
+            end = vanishing_point(results[results["truth"] == name], comparison)
+            truths_by_end.setdefault(end, []).append(name)
+        parts = [
+            (
+                f"is certain up to {config.visitors[-1]:,} visitors"
+                if end is None
+                else f"vanishes from {end:,} visitors on"
+            )
+            + f" with {' and '.join(names)} rates"
+            for end, names in truths_by_end.items()
+        ]
+        sentences.append(f"The gain over {COMPARISONS[comparison]} {', and '.join(parts)}.")
+    return " ".join(sentences)
 
 
 def tables(findings: Findings, config: HeadlinesStudy) -> str:
@@ -215,8 +220,9 @@ def notes(findings: Findings, config: HeadlinesStudy) -> list[str]:
         "split` divides them all.",
         f"Chosen on training tests, for each number of visitors and each fold anew, under {config.truths[0]} rates: "
         f"the A/B test's share ({_listed(grid.exploration)}), the width of UCB ({_listed(grid.widths)}), the visits m "
-        f"that a prior is worth ({_listed(grid.weights)}), for policies with and without a model alike, and which "
-        "policy with a model is the best. Under the other truths the same choices are played.",
+        f"that a prior is worth (UCB: {_listed(grid.weights)}; Thompson: {_listed(grid.thompson_weights)}), for "
+        "policies with and without a model alike, and which policy with a model is the best. Under the other truths "
+        "the same choices are played.",
         "`UCB, flat prior` and `Thompson` may begin with m visits at the click rate of the training stories, the same "
         "for every headline: the gain over it is what the texts add. With learned m, the weight is learned within each "
         "test, by how well the predictions hold.",
@@ -230,9 +236,9 @@ def notes(findings: Findings, config: HeadlinesStudy) -> list[str]:
     ]
 
 
-def _share(value: float, row: Mapping[Any, Any], comparison: str) -> str:
-    """How much a gain is of a row's; nothing where that is not certain."""
-    return f", {value / row[comparison]:.0%} of it," if row[f"{comparison}_low"] > 0 else ""
+def _share(row: Mapping[Any, Any], first: Mapping[Any, Any], comparison: str) -> str:
+    """How much a gain is of the first truth's; nothing where that is not certain."""
+    return f", {row[comparison] / first[comparison]:.0%} of it" if first[f"{comparison}_low"] > 0 else ""
 
 
 def _best(results: pd.DataFrame, truth: str, visitors: int) -> dict[Any, Any]:

@@ -96,7 +96,7 @@ def gains(wide: pd.DataFrame, visits: FloatArray, story: Sequence[str], confiden
         `NAME_high`, `NAME_p`; nan where a policy has no such comparison.
     """
     rows = []
-    for name in [column for column in wide if "|" not in column]:
+    for name in [str(column) for column in wide if "|" not in str(column)]:
         clicks = wide[name].to_numpy(dtype=np.float64)
         row: dict[str, object] = {"policy": name, "clicks_per_1000": 1000 * clicks.sum() / visits.sum()}
         row |= {"tests": len(wide), "stories": len(set(story))}

@@ -50,9 +50,9 @@ def run_headlines(
         ValueError: When the data are not the archive, or too few.
     """
     reporter = reporter or Reporter()
-    StudyFolder.start(out, config)
     with reporter.stage("Reading the archive"):
         headlines = read_headlines(config.data, folds=config.folds, seed=config.seed)
+    StudyFolder.start(out, config)  # not before: a file that cannot be read leaves no folder behind
     rows = predicted_headlines(headlines, config, out / "predictions", reporter)
     rows.to_parquet(out / "predictions.parquet", index=False)
     numbers = (rows[name].to_numpy(dtype=np.int64) for name in ("impressions", "clicks", "test"))
@@ -95,7 +95,7 @@ class _Stage:
         by_visitors = {}
         with reporter.bar("tuning", len(self.config.visitors) * len(policies)) as advance:
             for visitors in self.config.visitors:
-                repeats = _repeats(self.config.tuning_visits, visitors)
+                repeats = max(1, round(self.config.tuning_visits / visitors))
                 clicks: dict[str, FloatArray] = {}
                 groups = cache(partial(make_groups, self.rows, truth.drawn, repeats, by_fold=False))
                 for family in policies:
@@ -118,7 +118,7 @@ class _Stage:
         with reporter.bar("playing", len(truths) * len(tuned) * len(policies)) as advance:
             for name, truth in truths.items():
                 for visitors, choices in tuned.items():
-                    repeats = _repeats(self.config.visits, visitors)
+                    repeats = max(2, round(self.config.visits / visitors))
                     groups = cache(partial(self._judged_groups, truth, repeats))
                     wide = {}
                     for family in policies:
@@ -176,10 +176,6 @@ class _Stage:
         candidates = [candidate.words for candidate in family.candidates]
         grid = self.config.candidates.model_dump(mode="json")
         return hash_of([self.key, purpose, family.name, candidates, grid, truth, visitors, repeats, words])
-
-
-def _repeats(visits: int, visitors: int) -> int:
-    return max(1, round(visits / visitors))
 
 
 def _choices(policies: list[Family], tuned: dict[int, _Tuned]) -> pd.DataFrame:

@@ -57,7 +57,12 @@ def study(**changes: Any) -> HeadlinesStudy:
         "scorer": "tfidf",
         "folds": 3,
         "visitors": [20, 60],
-        "candidates": {"exploration": [0.2, 0.5], "weights": [30.0, 300.0], "widths": [0.0, 0.003]},
+        "candidates": {
+            "exploration": [0.2, 0.5],
+            "weights": [30.0, 300.0],
+            "thompson_weights": [30.0, 3000.0],
+            "widths": [0.0, 0.003],
+        },
         "tuning_visits": 60,
         "visits": 120,
     }
@@ -144,7 +149,7 @@ def test_play_is_the_textbook_loop() -> None:
 def test_everybody_has_the_same_visitors_and_the_ab_test_ships_for_the_rest() -> None:
     rows = rows_of([[(0, 100), (100, 100)], [(100, 100), (0, 100), (0, 100)]])
     drawn = (rows["clicks"] / rows["impressions"]).to_numpy()
-    grid = Candidates(exploration=[0.4], weights=[10.0, 100.0], widths=[0.01])
+    grid = Candidates(exploration=[0.4], weights=[10.0, 100.0], thompson_weights=[10.0], widths=[0.01])
     for family in families(grid):
         for group in make_groups(rows, drawn, 8, by_fold=False):
             visits = mean_visits(group, family.candidates[-1], 50, seed=1, threads=1)
