@@ -132,15 +132,7 @@ def vanishing(results: pd.DataFrame, config: HeadlinesStudy) -> str:
         for name in config.truths:
             end = vanishing_point(results[results["truth"] == name], comparison)
             truths_by_end.setdefault(end, []).append(name)
-        parts = [
-            (
-                f"is certain up to {config.visitors[-1]:,} visitors"
-                if end is None
-                else f"vanishes from {end:,} visitors on"
-            )
-            + f" with {' and '.join(names)} rates"
-            for end, names in truths_by_end.items()
-        ]
+        parts = [f"{_until(end, config)} with {' and '.join(names)} rates" for end, names in truths_by_end.items()]
         sentences.append(f"The gain over {COMPARISONS[comparison]} {', and '.join(parts)}.")
     return " ".join(sentences)
 
@@ -234,6 +226,15 @@ def notes(findings: Findings, config: HeadlinesStudy) -> list[str]:
         "A shrunken rate has less spread than the true one, and half-samples teach a policy rates with twice the "
         "noise: both understate what can be won.",
     ]
+
+
+def _until(end: int | None, config: HeadlinesStudy) -> str:
+    """Up to where a gain is certain, from `vanishing_point`."""
+    if end is None:
+        return f"is certain up to {config.visitors[-1]:,} visitors per headline"
+    if end == config.visitors[0]:
+        return "is nowhere certain"
+    return f"vanishes from {end:,} visitors per headline on"
 
 
 def _share(row: Mapping[Any, Any], first: Mapping[Any, Any], comparison: str) -> str:
