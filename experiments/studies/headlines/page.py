@@ -231,7 +231,7 @@ def notes(findings: Findings, config: HeadlinesStudy) -> list[str]:
 def _until(end: int | None, config: HeadlinesStudy) -> str:
     """Up to where a gain is certain, from `vanishing_point`."""
     if end is None:
-        return f"is certain up to {config.visitors[-1]:,} visitors per headline"
+        return f"is certain at {config.visitors[-1]:,} visitors per headline too"
     if end == config.visitors[0]:
         return "is nowhere certain"
     return f"vanishes from {end:,} visitors per headline on"

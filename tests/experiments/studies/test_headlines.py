@@ -346,10 +346,10 @@ def test_bert_predicts_each_fold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     fit = {"loss": "within_test", "weights": "tiny", "epochs": 1, "device": "cpu"}
-    config = study(data={"path": str(archive(tmp_path, 24))}, scorer="reward_model", reward_model=fit, folds=2)
+    config = study(data={"path": str(archive(tmp_path, 45))}, scorer="reward_model", reward_model=fit, folds=2)
     found = read_headlines(config.data, folds=2, seed=1)
     rows = predicted_headlines(found, config, tmp_path / "out", Reporter())
-    assert len(rows) == 72
+    assert len(rows) == 135
     assert rows["predicted"].between(0, 1).all()
     fold = rows["fold"] == 1
     log_odds = np.log(rows["predicted"] / (1 - rows["predicted"]))
