@@ -132,7 +132,7 @@ def vanishing(results: pd.DataFrame, config: HeadlinesStudy) -> str:
         for name in config.truths:
             end = vanishing_point(results[results["truth"] == name], comparison)
             truths_by_end.setdefault(end, []).append(name)
-        parts = [f"{_until(end, config)} with {' and '.join(names)} rates" for end, names in truths_by_end.items()]
+        parts = [f"{_until(end, config)} with {', '.join(names)} rates" for end, names in truths_by_end.items()]
         sentences.append(f"The gain over {COMPARISONS[comparison]} {', and '.join(parts)}.")
     return " ".join(sentences)
 
@@ -231,7 +231,7 @@ def notes(findings: Findings, config: HeadlinesStudy) -> list[str]:
 def _until(end: int | None, config: HeadlinesStudy) -> str:
     """Up to where a gain is certain, from `vanishing_point`."""
     if end is None:
-        return f"is certain at {config.visitors[-1]:,} visitors per headline too"
+        return f"is still certain at {config.visitors[-1]:,} visitors per headline"
     if end == config.visitors[0]:
         return "is nowhere certain"
     return f"vanishes from {end:,} visitors per headline on"
