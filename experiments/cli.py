@@ -61,6 +61,9 @@ def run(
     ] = False,
 ) -> None:
     """Run an experiment from data to report, or go on with one that was interrupted."""
+    if not log_events and _is_bundled_study(config):
+        typer.echo(f"{config} is a study: this runs `bandits study {config}`.", err=True)
+        return study(config, overrides, out, quick, threads)
     with _plain_errors() as place:
         from experiments.installation import check_one_installation
 
@@ -207,6 +210,16 @@ def list_(what: Annotated[Listed, typer.Argument(help="What to list.")]) -> None
         from experiments import listing
 
         typer.echo("\n".join(getattr(listing, what.value)()))
+
+
+def _is_bundled_study(name: str) -> bool:
+    with _plain_errors():
+        from experiments.installation import check_one_installation
+
+        check_one_installation()
+        from experiments.studies.config import bundled_studies
+
+        return name in bundled_studies()
 
 
 class _Place:

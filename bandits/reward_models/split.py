@@ -84,7 +84,7 @@ def split_log(log: ClickLog, *, fractions: Sequence[float] = (0.7, 0.1, 0.1, 0.1
 
 def _parts(names: pd.Series[str], shares: NDArray[np.float64], seed: int) -> NDArray[np.int64]:
     """Number of the part that each row goes to, by the name of its group, shape (n,)."""
-    places = names.map({group: _place(group, seed) for group in names.unique()}).to_numpy(dtype=np.float64)
+    places = names.map({group: keyed_place(group, seed) for group in names.unique()}).to_numpy(dtype=np.float64)
     return np.searchsorted(np.cumsum(shares)[:-1], places, side="right").astype(np.int64)
 
 
@@ -105,7 +105,7 @@ def whole_groups(rows: pd.DataFrame, by: str, limit: int | None, seed: int = 0) 
     return rows[rank < max(1, int((sizes <= limit).sum()))].reset_index(drop=True)
 
 
-def _place(group: str, seed: int) -> float:
+def keyed_place(group: str, seed: int) -> float:
     """A number in [0, 1) that depends on the group's name and the seed only."""
     digest = hashlib.sha256(f"{seed}\x1f{group}".encode()).digest()
     return int.from_bytes(digest[:7], "big") / 2**56

@@ -9,6 +9,7 @@ from experiments.progress import Reporter
 from experiments.studies.asos import run_asos
 from experiments.studies.config import LoadedStudy
 from experiments.studies.effects import run_effects
+from experiments.studies.headlines.run import run_headlines
 from experiments.studies.upworthy import run_upworthy
 
 # By the value of the key `study`: gets the study, its folder, the number of threads (None: all cores) and the reporter,
@@ -17,6 +18,9 @@ RUNNERS: dict[str, Callable[[LoadedStudy, Path, int | None, Reporter], Path]] = 
     "effects": lambda loaded, out, threads, reporter: run_effects(loaded, out, threads=threads, reporter=reporter),
     "asos": lambda loaded, out, threads, reporter: run_asos(loaded.config, out, reporter),
     "upworthy": lambda loaded, out, threads, reporter: run_upworthy(loaded.config, out, reporter),
+    "headlines": lambda loaded, out, threads, reporter: run_headlines(
+        loaded.config, out, threads=threads, reporter=reporter
+    ),
 }
 
 
