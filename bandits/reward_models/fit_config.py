@@ -126,7 +126,7 @@ class FitConfig(BaseModel):
         False, description="validate and keep the mean of the weights over an epoch's steps instead of the last ones"
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="training computes in bfloat16 on a GPU and in float32 on a CPU, unless said"
+        "auto", description="training computes in bfloat16 ('auto': where the device does so in hardware) or in float32"
     )
     freeze_embeddings: bool = Field(True, description="keep the word embeddings as they are: faster, hardly worse")
     freeze_layers: int = Field(

@@ -98,6 +98,13 @@ def has_bfloat16(device: torch.device) -> bool:
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
+def training_precision(asked: Literal["auto", "float32", "bfloat16"], device: torch.device) -> Precision:
+    """What a fit computes in: what was asked for, or bfloat16 where the device computes in it."""
+    if asked != "auto":
+        return asked
+    return "bfloat16" if has_bfloat16(device) else "float32"
+
+
 def _in_bfloat16(model: CrossEncoder) -> CrossEncoder:
     rounded = copy.deepcopy(model)
     rounded.encoder.to(torch.bfloat16)

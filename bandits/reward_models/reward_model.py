@@ -20,6 +20,7 @@ from bandits.reward_models.calibration import Calibrator
 from bandits.reward_models.calibrator_choice import calibrate
 from bandits.reward_models.click_log import ClickLog
 from bandits.reward_models.fit_config import NO_PART_OF_A_FIT, FitConfig
+from bandits.reward_models.inference import training_precision
 from bandits.reward_models.model_card import model_card
 from bandits.reward_models.network import Network
 from bandits.reward_models.split import Split, whole_groups
@@ -111,6 +112,7 @@ class RewardModel:
             "history": trained.history,
             "parameters": {"trained": trained.trained_parameters, "all": trained.parameters},
             "device": device.type,
+            "precision": training_precision(config.precision, device),
             "seconds": {"training": seconds, "calibration": time.monotonic() - started - seconds},
         }
         model = cls(network, calibrator, log.kind, info)
@@ -207,6 +209,7 @@ def _fit_hash(split: Split, config: FitConfig, weights_hash: str, device: torch.
         config.model_dump_json(exclude=NO_PART_OF_A_FIT | {"device", "weights", "sha256", "checkpoint_steps"}),
         weights_hash,
         device.type,
+        training_precision(config.precision, device),
         torch.__version__,
         transformers.__version__,
     ]

@@ -19,7 +19,7 @@ from bandits.reward_models import checkpoint
 from bandits.reward_models.adapters import Adapter
 from bandits.reward_models.examples import Examples
 from bandits.reward_models.fit_config import NO_PART_OF_A_FIT, FitConfig
-from bandits.reward_models.inference import Precision
+from bandits.reward_models.inference import training_precision
 from bandits.reward_models.network import Network
 from bandits.reward_models.objectives import batch_loss, mean_loss
 from bandits.reward_models.optimization import optimizer, rate
@@ -126,7 +126,7 @@ class Loop:
 
     def __init__(self, network: Network, fit: Examples, stop: Examples, config: FitConfig, folder: Path) -> None:
         self.network, self.fit, self.stop, self.config, self.folder = network, fit, stop, config, folder
-        self.precision = _precision(config, network.device)
+        self.precision = training_precision(config.precision, network.device)
         self.units = fit.units()
         batches = -(-len(self.units) // config.batch_size)
         self.steps_per_epoch = -(-batches // config.accumulation)
@@ -328,12 +328,6 @@ def _require_positions(network: Network, config: FitConfig) -> None:
             f"`max_length` and `prefix_tokens` must together be at most {positions}, the positions of this model. "
             f"Got {network.max_length} and {config.prefix_tokens}."
         )
-
-
-def _precision(config: FitConfig, device: torch.device) -> Precision:
-    if config.precision != "auto":
-        return config.precision
-    return "bfloat16" if device.type == "cuda" else "float32"
 
 
 def _describe(at: Progression) -> str:

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.model
 
 TUNINGS = ("head", "lora", "adalora", "ia3", "prefix")
 CONFIG = FitConfig(
+    precision="float32",
     weights="tiny",
     epochs=2,
     patience=2,
