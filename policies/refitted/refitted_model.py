@@ -128,7 +128,7 @@ class RefittedModel(Policy):
         self._fresh_from = np.zeros(envs, dtype=np.int64)  # first round since the last fit
         self._salts = random.uniform()
         self._guard = Guard(envs, self.guard or 1.0, self.guard_prior, random.uniform())
-        self._shipped, self._dropped = np.zeros(envs), np.zeros(envs)
+        self._won, self._lost = np.zeros(envs), np.zeros(envs)
         self.refit_seconds = []
 
     def select(self, context: Context) -> IntArray:
@@ -147,6 +147,7 @@ class RefittedModel(Policy):
         self._log.answer(feedback.rows, feedback.rounds, feedback.reward)
         for n, won in self._guard.watch(feedback.rows, feedback.rounds, feedback.reward):
             self._decide(n, ship=won)
+            (self._won if won else self._lost)[n] += 1.0
         due = np.flatnonzero(self._fits_left() & (self._visits // self.every > self._fits))
         if len(due):
             began = time.perf_counter()
@@ -172,8 +173,8 @@ class RefittedModel(Policy):
         return rates
 
     def record(self) -> Mapping[str, FloatArray]:
-        """How many new models were shipped and dropped so far, the first not among them."""
-        return {"shipped": self._shipped, "dropped": self._dropped}
+        """How many new models won and lost their test so far; the others' tests ended without a result."""
+        return {"won": self._won, "lost": self._lost}
 
     def _serving(self, context: Context) -> FloatArray:
         """Heads of the model that serves each visitor, shape (N, H, P)."""
@@ -202,8 +203,6 @@ class RefittedModel(Policy):
         self._guard.end(n)
         if ship:
             self._deployed[n] = self._candidate[n]
-        self._shipped[n] += ship
-        self._dropped[n] += not ship
 
     def _refit(self, n: int) -> None:
         """Fit a model on what replication `n` remembers, and deploy it or begin its test."""
