@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -208,7 +208,7 @@ def _notes(config: ClosedLoopStudy) -> list[str]:
     ]
 
 
-def _text(content: dict[str, object]) -> str:
+def _text(content: Mapping[str, object]) -> str:
     lines = [str(content["title"]), "", *textwrap.wrap(str(content["verdict"]), 120), ""]
     lines += textwrap.wrap(str(content["facts"]), 120)
     for key in ("overview", "tests"):

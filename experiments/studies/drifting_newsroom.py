@@ -96,4 +96,4 @@ class Sequel:
         observation, *rest = self.environments[now].step(actions)
         self._played += 1
         following = min(self._played // self.rounds, len(self.environments) - 1)
-        return (observation if following == now else self._first[following], *rest)  # type: ignore[return-value]
+        return (observation if following == now else self._first[following], *rest)

@@ -133,8 +133,11 @@ class RefittedModel(Policy):
 
     def select(self, context: Context) -> IntArray:
         everyone = np.arange(len(self._visits))
-        propensities = self.propensities(context)
-        chances = self._chances(self._serving(context), context) if self._guard.testing.any() else propensities
+        by_model = self._by_model(context)
+        propensities = self._mixed(by_model)
+        chances = by_model[0]
+        if len(by_model) > 1:
+            chances = np.where(self._new_serves(context)[:, np.newaxis], by_model[1], by_model[0])
         chosen = np.empty(len(everyone), dtype=np.int64)
         _draw(chances, context.available, self._random.uniform(), chosen)
         self._visits += 1
@@ -157,12 +160,7 @@ class RefittedModel(Policy):
 
     def propensities(self, context: Context) -> FloatArray:
         """Probability of each arm before it is known which model serves the visitor, shape (N, K)."""
-        deployed = self._chances(self._deployed, context)
-        testing = self._guard.testing
-        if not testing.any():
-            return deployed
-        mixed = SHARE * self._chances(self._candidate, context) + (1 - SHARE) * deployed
-        return np.where(testing[:, np.newaxis], mixed, deployed)
+        return self._mixed(self._by_model(context))
 
     def rates(self, context: Context) -> FloatArray:
         """Click rates of all arms as predicted by the model that serves each visitor, shape (N, K).
@@ -180,8 +178,23 @@ class RefittedModel(Policy):
         """Heads of the model that serves each visitor, shape (N, H, P)."""
         if not self._guard.testing.any():
             return self._deployed
-        new = self._guard.testing & self._guard.new_serves(context.round)
-        return np.where(new[:, np.newaxis, np.newaxis], self._candidate, self._deployed)
+        return np.where(self._new_serves(context)[:, np.newaxis, np.newaxis], self._candidate, self._deployed)
+
+    def _new_serves(self, context: Context) -> BoolArray:
+        """Whether the new model serves each visitor, shape (N,)."""
+        return self._guard.testing & self._guard.new_serves(context.round)
+
+    def _by_model(self, context: Context) -> list[FloatArray]:
+        """Probability of each arm under the deployed model and, while any test goes on, the new one; (N, K) each."""
+        models = [self._deployed, self._candidate] if self._guard.testing.any() else [self._deployed]
+        return [self._chances(heads, context) for heads in models]
+
+    def _mixed(self, by_model: list[FloatArray]) -> FloatArray:
+        """Probability of each arm before it is known which model serves, from `_by_model`, shape (N, K)."""
+        if len(by_model) == 1:
+            return by_model[0]
+        deployed, new = by_model
+        return np.where(self._guard.testing[:, np.newaxis], SHARE * new + (1 - SHARE) * deployed, deployed)
 
     def _chances(self, heads: FloatArray, context: Context) -> FloatArray:
         """Probability of each arm under a model: the best arms of each head share its visitors, shape (N, K)."""
