@@ -145,7 +145,7 @@ def written(name: str, found: Measured) -> str:
     if not found.replications:
         return "none"
     write = _writer(name)
-    if math.isnan(found.low):
+    if math.isnan(found.low) or found.low == found.high:  # all replications alike: nothing to estimate a spread from
         return write(found.value)
     return f"{write(found.value)} ({write(found.low)} to {write(found.high)})"
 
