@@ -7,6 +7,7 @@ from pathlib import Path
 
 from experiments.progress import Reporter
 from experiments.studies.asos import run_asos
+from experiments.studies.closed_loop import run_closed_loop
 from experiments.studies.config import LoadedStudy
 from experiments.studies.effects import run_effects
 from experiments.studies.headlines.run import run_headlines
@@ -21,6 +22,7 @@ RUNNERS: dict[str, Callable[[LoadedStudy, Path, int | None, Reporter], Path]] = 
     "headlines": lambda loaded, out, threads, reporter: run_headlines(
         loaded.config, out, threads=threads, reporter=reporter
     ),
+    "closed_loop": lambda loaded, out, threads, reporter: run_closed_loop(loaded.config, out, reporter),
 }
 
 
