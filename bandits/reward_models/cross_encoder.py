@@ -225,11 +225,17 @@ class BiEncoder(CrossEncoder):
         self.users = nn.Linear(self.head.in_features, self.head.in_features, bias=False)
         nn.init.normal_(self.users.weight, std=_HEAD_SPREAD)
 
-    def match(self, users: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
-        """Logits, shape (B,), of vectors of users (0 where there is none) and of items, shape (B, H)."""
+    def project(self, users: torch.Tensor) -> torch.Tensor:
+        """M u of users' vectors, shape (B, H); 0 stays 0, and stands for no user."""
+        with torch.autocast(users.device.type, enabled=False):
+            projected: torch.Tensor = self.users(self.dropout(users))
+        return projected
+
+    def match(self, projected: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
+        """Logits, shape (B,), of what `project` made of users and of items' vectors, shape (B, H)."""
         with torch.autocast(items.device.type, enabled=False):
-            users, items = self.users(self.dropout(users)), self.dropout(items)
-            products = (users * items).sum(-1) / math.sqrt(items.shape[-1])
+            items = self.dropout(items)
+            products = (projected * items).sum(-1) / math.sqrt(items.shape[-1])
             logits: torch.Tensor = products + self.head(items).squeeze(-1)
         return logits
 
@@ -241,7 +247,7 @@ class BiEncoder(CrossEncoder):
         if not known.all():
             vectors = torch.cat([torch.zeros_like(vectors[:1]), vectors])
         users, items = torch.from_numpy(place.reshape(2, -1)).to(device)
-        return self.match(vectors[users], vectors[items])
+        return self.match(self.project(vectors[users]), vectors[items])
 
 
 ENCODERS: dict[Architecture, type[CrossEncoder]] = {"cross": CrossEncoder, "bi": BiEncoder}

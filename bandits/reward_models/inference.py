@@ -76,7 +76,7 @@ class Inference:
         self._exact = model
         self._model = model if precision == "float32" else _in_bfloat16(model)
         self._device = device
-        self._kept: tuple[PairTokens, torch.Tensor] | None = None
+        self._kept: tuple[PairTokens, torch.Tensor, torch.Tensor] | None = None
 
     def logits(self, pairs: PairTokens, batches: Iterable[IntArray]) -> FloatArray:
         """Logits of the batches' rows, one batch after the other.
@@ -84,7 +84,7 @@ class Inference:
         A GPU is fed without waiting for it: the next batch is put together while it computes.
         """
         with torch.inference_mode():
-            logits = self.frozen(pairs) if isinstance(self._model, BiEncoder) else self._of_pairs(pairs)
+            logits = self._scorer(pairs)
             parts = [logits(rows).float() for rows in batches]
             together: FloatArray = torch.cat([torch.empty(0, device=self._device), *parts]).cpu().double().numpy()
         return together
@@ -98,22 +98,32 @@ class Inference:
             ValueError: When the vectors do not fit into memory.
         """
         model = self._exact  # heads are never rounded, and may go on learning
-        if not isinstance(model, BiEncoder):
-            of_rows = self._vectors(pairs)
-            return lambda rows: model.logits(of_rows[self._index(rows)])
-        if self._kept is None or self._kept[0] is not pairs:
-            texts = np.unique(np.concatenate([pairs.user, pairs.item]))
-            texts = texts[texts >= 0]
-            # One row of zeros more: -1, no user, is the last.
-            found = self._vectors(pairs.alone(texts))
-            of_texts = found.new_zeros(len(pairs.size) + 1, found.shape[1])
-            of_texts[self._index(texts)] = found
-            self._kept = pairs, of_texts
-        vectors = self._kept[1]
-        return lambda rows: model.match(vectors[self._index(pairs.user[rows])], vectors[self._index(pairs.item[rows])])
+        if isinstance(model, BiEncoder):
+            texts = self._texts(pairs)
+            return lambda rows: model.match(
+                model.project(texts[self._index(pairs.user[rows])]), texts[self._index(pairs.item[rows])]
+            )
+        of_rows = self._vectors(pairs)
+        return lambda rows: model.logits(of_rows[self._index(rows)])
 
-    def _of_pairs(self, pairs: PairTokens) -> Callable[[IntArray], torch.Tensor]:
-        return lambda rows: self._model.of_rows(pairs, rows, self._device)
+    def _scorer(self, pairs: PairTokens) -> Callable[[IntArray], torch.Tensor]:
+        model = self._exact
+        if not isinstance(model, BiEncoder):
+            return lambda rows: self._model.of_rows(pairs, rows, self._device)
+        if self._kept is None or self._kept[0] is not pairs:
+            texts = self._texts(pairs)
+            self._kept = pairs, texts, model.project(texts)
+        _, items, users = self._kept
+        return lambda rows: model.match(users[self._index(pairs.user[rows])], items[self._index(pairs.item[rows])])
+
+    def _texts(self, pairs: PairTokens) -> torch.Tensor:
+        """A vector for each text of the rows, at the place of its piece; the last, -1, is that of no text, 0."""
+        pieces = np.unique(np.concatenate([pairs.user, pairs.item]))
+        pieces = pieces[pieces >= 0]
+        found = self._vectors(pairs.alone(pieces))
+        texts = found.new_zeros(len(pairs.size) + 1, found.shape[1])
+        texts[self._index(pieces)] = found
+        return texts
 
     def _vectors(self, pairs: PairTokens) -> torch.Tensor:
         size = len(pairs.item), self._model.head.in_features
