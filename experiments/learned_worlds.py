@@ -186,11 +186,14 @@ def _inputs_hash(config: ExperimentConfig) -> str:
         format = "upworthy" if isinstance(config.data, UpworthyData) else config.data.format
         files = models.log_source_files(str(config.data.path), format)
         described["files"] = [file_hash(file) for file in files]
-    for name in (config.reward_model.weights if config.reward_model else None, config.world.encoder):
-        if name and (file := Path(name) / "model.safetensors").is_file():
-            described[f"weights in {name}"] = file_hash(
-                file
-            )  # a folder's content may change, a model's name says it all
+    # A folder's content may change, a model's name says it all.
+    fit = config.reward_model
+    names = [(config.world.encoder, "model.safetensors")]
+    if fit is not None:
+        names += [(fit.weights, "model.safetensors"), (fit.teacher, "reward_model.json")]
+    for name, content in names:
+        if name and (file := Path(name) / content).is_file():
+            described[f"{content} in {name}"] = file_hash(file)
     return hash_of([described, provenance.modeling_hash()])
 
 
