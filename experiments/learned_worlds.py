@@ -207,15 +207,18 @@ def _inputs_hash(config: ExperimentConfig) -> str:
         format = "upworthy" if isinstance(config.data, UpworthyData) else config.data.format
         files = models.log_source_files(str(config.data.path), format)
         described["files"] = [file_hash(file) for file in files]
-    for name in (config.reward_model.weights if config.reward_model else None, config.world.encoder):
+    fit = config.reward_model
+    for name in (fit.weights if fit else None, config.world.encoder):
         described |= weights_in(name)
+    if fit and fit.teacher:
+        described |= weights_in(fit.teacher, "reward_model.json")
     return hash_of([described, provenance.modeling_hash()])
 
 
-def weights_in(name: str | None) -> dict[str, str]:
+def weights_in(name: str | None, file: str = "model.safetensors") -> dict[str, str]:
     """Hash of the weights where `name` is a folder: its content may change, while a model's name says it all."""
-    if name and (file := Path(name) / "model.safetensors").is_file():
-        return {f"weights in {name}": file_hash(file)}
+    if name and (path := Path(name) / file).is_file():
+        return {f"weights in {name}": file_hash(path)}
     return {}
 
 

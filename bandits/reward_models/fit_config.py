@@ -73,6 +73,10 @@ class FitConfig(BaseModel):
         pattern="^[0-9a-f]{64}$",
         description="what the SHA-256 of the weights' `model.safetensors` must be; null: not checked",
     )
+    architecture: Literal["cross", "bi"] = Field(
+        "cross",
+        description="'cross' reads user and item together; 'bi' apart, and multiplies: coarser, but far faster",
+    )
     pooling: Literal["auto", "mean", "first", "last", "pooler"] = Field(
         "auto",
         description="how the tokens' vectors become one; 'auto': their mean for encoders, the last for decoders; "
@@ -94,6 +98,11 @@ class FitConfig(BaseModel):
         "takes for this architecture",
     )
     prefix_tokens: int = Field(8, ge=1, description="'prefix' only: trained tokens in front of the text, in each layer")
+    teacher: str | None = Field(
+        None,
+        description="folder of a model, fitted on the same split, whose click rates are learned beside the log's",
+    )
+    teacher_weight: float = Field(0.5, gt=0, le=1, description="share of the teacher in what is learned")
     loss: Literal["binomial", "within_test", "both"] = Field(
         "binomial",
         description="'binomial' models click rates; 'within_test' only differences between the items of one test; "

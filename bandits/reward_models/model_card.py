@@ -19,15 +19,16 @@ def model_card(kind: str, info: Mapping[str, Any], evaluation: Mapping[str, Any]
     weights, log, config = info["weights"], info["log"], info["config"]
     rows = ", ".join(f"{name} {count:,}" for name, count in info["rows"].items())
     settings = ", ".join(f"{name} {value}" for name, value in config.items() if name != "weights")
+    reads = {"cross": "together", "bi": "apart"}[config["architecture"]]
     lines = [
         "---",
         "library_name: transformers",
         f"base_model: {weights['name']}",
-        "tags: [click-through-rate, cross-encoder, calibrated]",
+        f"tags: [click-through-rate, {config['architecture']}-encoder, calibrated]",
         "---",
         f"# Click model fitted on {log['name']}",
         "",
-        "A network that reads user and item together (the item alone without a user) and returns one logit: an encoder",
+        f"A network that reads user and item {reads} (the item alone without a user) and returns one logit: an encoder",
         "(`model.safetensors`) and a head of its own (`head.safetensors`). `calibrator.json` turns logits into click",
         "probabilities. Load it with `load_reward_model(folder)`.",
         "",

@@ -109,6 +109,10 @@ class PairTokens:
         """Some of the rows."""
         return replace(self, user=self.user[rows], item=self.item[rows])
 
+    def alone(self, texts: NDArray[np.int32]) -> PairTokens:
+        """Rows of single texts, given by their pieces, such as values of `user` and `item`."""
+        return replace(self, user=np.full(len(texts), -1, dtype=np.int32), item=texts)
+
     def ids(self, row: int) -> list[int]:
         """Token ids of one row, special ones included."""
         ids: list[int] = self._flat(np.array([row]))[0].tolist()

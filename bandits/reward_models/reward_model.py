@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 import torch
 import transformers
 from numpy.typing import NDArray
@@ -26,11 +27,12 @@ from bandits.reward_models.network import Network
 from bandits.reward_models.split import Split, whole_groups
 from bandits.reward_models.training import train
 from bandits.reward_models.weights import resolve_weights
+from bandits.reward_models.within_test import expected_rates
 from bandits.torch_device import choose_device
 
 FloatArray = NDArray[np.float64]
 
-_RECIPE = 2  # raise it when the same log and config should be fitted anew
+_RECIPE = 3  # raise it when the same log and config should be fitted anew
 
 
 class RewardModel:
@@ -72,7 +74,8 @@ class RewardModel:
             show_progress: Show a progress bar.
 
         Raises:
-            ValueError: When `config.loss` does not suit the log, or `config` asks for several members.
+            ValueError: When `config.loss` does not suit the log, `config` asks for several members, or the teacher's
+                split is another.
             FileNotFoundError: When BERT's weights are not to be found.
         """
         if (config.loss == "binomial") != (log.kind == "pairs"):
@@ -87,7 +90,11 @@ class RewardModel:
         texts = sorted({*train_rows["user_text"], *train_rows["item_text"]})
         weights = resolve_weights(config.weights, texts=texts, sha256=config.sha256)
         device = choose_device(config.device)
-        folder = cache / f"fit-{_fit_hash(split, config, weights.sha256, device)[:20]}"
+        teacher = None if config.teacher is None else cls.load(Path(config.teacher), device=config.device)
+        if teacher is not None:
+            _require_same_split(teacher, log, split)
+        fingerprint = "" if teacher is None else teacher.fingerprint()
+        folder = cache / f"fit-{_fit_hash(split, config, weights.sha256 + fingerprint, device)[:20]}"
         if (folder / "model").is_dir():
             return cls.load(folder / "model", device=config.device)
         network = Network.from_weights(
@@ -95,10 +102,13 @@ class RewardModel:
             max_length=config.max_length,
             device=device,
             seed=config.seed,
+            architecture=config.architecture,
             pooling=config.pooling,
             dropout=config.dropout,
         )
         started = time.monotonic()
+        if teacher is not None:
+            train_rows = teacher.teach(train_rows, config.teacher_weight)
         trained = train(network, train_rows, split.validation, config, folder / "checkpoints", show=show_progress)
         seconds = trained.history[-1]["seconds"]
         calibrator, losses = _calibrate(network, log, split, config)
@@ -109,6 +119,8 @@ class RewardModel:
             "log": {"name": log.name, "content_hash": log.content_hash, "kind": log.kind},
             "rows": {name: len(part) for name, part in split.parts.items()} | {"trained_on": len(train_rows)},
             "split_by": split.by,
+            "split": split.content_hash,
+            "teacher": None if teacher is None else fingerprint,
             "history": trained.history,
             "parameters": {"trained": trained.trained_parameters, "all": trained.parameters},
             "device": device.type,
@@ -132,6 +144,29 @@ class RewardModel:
         """Click probability of each user on each item, shape (U, K), in float32."""
         scores = self.network.logits(self.network.pair_tokenizer.product(user_texts, item_texts))
         return self.calibrator(scores.reshape(len(user_texts), len(item_texts)))
+
+    def teach(self, rows: pd.DataFrame, weight: float) -> pd.DataFrame:
+        """Rows whose clicks are partly those that this model expects of their impressions, for another to learn from.
+
+        Likelihoods are linear in clicks: to fit the mixture is to add the loss against the log, times `1 - weight`, and
+        the loss against the teacher's click rates, times `weight`. In a log of tests the teacher says how the clicks of
+        a contrast spread over its items, and leaves their number as it is.
+
+        Args:
+            rows: Rows of `ClickLog.pairs`.
+            weight: Share of the model in the clicks, from 0 to 1.
+
+        References:
+            Hinton, Vinyals, Dean (2015), "Distilling the knowledge in a neural network".
+        """
+        scores = self.scores(rows["user_text"].tolist(), rows["item_text"].tolist())
+        impressions, clicks = (rows[column].to_numpy(dtype=np.float64) for column in ("impressions", "clicks"))
+        if self.kind == "pairs":
+            rates = self.calibrator(scores)
+        else:
+            contrast = pd.factorize(rows["contrast"])[0].astype(np.int64)
+            rates = expected_rates(self.calibrator.slope * scores, impressions, clicks, contrast)
+        return rows.assign(clicks=(1 - weight) * clicks + weight * impressions * rates)
 
     @cached_property
     def network_fingerprint(self) -> str:
@@ -202,11 +237,23 @@ def _calibrate(network: Network, log: ClickLog, split: Split, config: FitConfig)
     return calibrate(logits, log, split, config)
 
 
+def _require_same_split(teacher: RewardModel, log: ClickLog, split: Split) -> None:
+    """A teacher that has seen the rows to stop by, to calibrate on or to test on would hand them on."""
+    same_log = teacher.info["log"]["content_hash"] == log.content_hash
+    if teacher.kind != log.kind or (same_log and teacher.info["split"] != split.content_hash):
+        raise ValueError(
+            f"`teacher` must be fitted on a log of {log.kind}, and on the same split where the log is the same. "
+            f"Got one fitted on {teacher.kind}{' in another split' if teacher.kind == log.kind else ''}."
+        )
+
+
 def _fit_hash(split: Split, config: FitConfig, weights_hash: str, device: torch.device) -> str:
     parts = [
         str(_RECIPE),
         split.content_hash,
-        config.model_dump_json(exclude=NO_PART_OF_A_FIT | {"device", "weights", "sha256", "checkpoint_steps"}),
+        config.model_dump_json(
+            exclude=NO_PART_OF_A_FIT | {"device", "weights", "sha256", "teacher", "checkpoint_steps"}
+        ),
         weights_hash,
         device.type,
         training_precision(config.precision, device),
