@@ -23,6 +23,7 @@ from bandits.reward_models.click_log import ClickLog
 from bandits.reward_models.fit_config import FitConfig
 from bandits.reward_models.model_card import model_card
 from bandits.reward_models.network import Network
+from bandits.reward_models.seen_rows import seen_rows
 from bandits.reward_models.split import Split
 from bandits.reward_models.training import train
 from bandits.reward_models.weights import resolve_weights
@@ -30,7 +31,7 @@ from bandits.torch_device import choose_device
 
 FloatArray = NDArray[np.float64]
 
-_RECIPE = 1  # raise it when the same log and config should be fitted anew
+_RECIPE = 2  # raise it when the same log and config should be fitted anew
 
 
 class RewardModel:
@@ -99,6 +100,7 @@ class RewardModel:
             "log": {"name": log.name, "content_hash": log.content_hash, "kind": log.kind},
             "rows": {name: len(part) for name, part in split.parts.items()} | {"trained_on": len(train_rows)},
             "split_by": split.by,
+            "seen": seen_rows(split, log.kind),
             "history": history,
             "device": device.type,
             "seconds": {
