@@ -118,12 +118,16 @@ def check_log_(
     tab: Annotated[
         list[int] | None, typer.Option(help="KuaiRand: a tab of the app to read; may be repeated. [default: all]")
     ] = None,
+    rating: Annotated[
+        float | None, typer.Option(help="Jester: a rating of at least this counts as a click. [default: 5]")
+    ] = None,
 ) -> None:
     """Say in one page what a click log can and cannot answer, before anything trains."""
     with _plain_errors():
         from bandits.reward_models import check_log, read_click_log
 
-        log = read_click_log(path, format=cast("LogFormat", format), watch_ratio=watch_ratio, tabs=tab or None)
+        kind = cast("LogFormat", format)
+        log = read_click_log(path, format=kind, watch_ratio=watch_ratio, tabs=tab or None, rating=rating)
         typer.echo(check_log(log).to_text())
 
 
@@ -136,6 +140,7 @@ def fit(
     ] = "auto",
     watch_ratio: Annotated[float | None, typer.Option(help="KuaiRec: as in check-log. [default: 2]")] = None,
     tab: Annotated[list[int] | None, typer.Option(help="KuaiRand: as in check-log. [default: all]")] = None,
+    rating: Annotated[float | None, typer.Option(help="Jester: as in check-log. [default: 5]")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML with hyperparameters. [default: their defaults]")] = None,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A hyperparameter, e.g. epochs=2.")
@@ -154,6 +159,7 @@ def fit(
                 format=kind,
                 watch_ratio=watch_ratio,
                 tabs=tabs,
+                rating=rating,
                 config=config,
                 overrides=overrides or (),
                 show_progress=show,

@@ -25,6 +25,7 @@ def fit_page(
     format: LogFormat = "auto",
     watch_ratio: float | None = None,
     tabs: Sequence[int] | None = None,
+    rating: float | None = None,
     config: Path | None = None,
     overrides: Sequence[str] = (),
     show_progress: bool = False,
@@ -40,6 +41,7 @@ def fit_page(
         format: How the log is written.
         watch_ratio: KuaiRec only.
         tabs: KuaiRand only.
+        rating: Jester only.
         config: YAML with keys of `FitConfig`; all defaults when None. `loss` suits the log where nobody says otherwise.
         overrides: `key=value` each.
         show_progress: Show a progress bar.
@@ -54,7 +56,7 @@ def fit_page(
         )
     raw, origin = _raw_config(config, overrides)
     _checked(raw, origin)
-    log = open_log(source, format=format, watch_ratio=watch_ratio, tabs=tabs).log
+    log = open_log(source, format=format, watch_ratio=watch_ratio, tabs=tabs, rating=rating).log
     settings = _checked({"loss": "within_test" if log.kind == "tests" else "binomial"} | raw, origin)
     split = models.split_log(log, seed=settings.seed)
     model = models.RewardModel.fit(log, split, settings, cache=cache_folder(), show_progress=show_progress)

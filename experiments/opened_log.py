@@ -27,7 +27,12 @@ class OpenedLog(NamedTuple):
 
 
 def open_log(
-    source: str, *, format: str = "auto", watch_ratio: float | None = None, tabs: Sequence[int] | None = None
+    source: str,
+    *,
+    format: str = "auto",
+    watch_ratio: float | None = None,
+    tabs: Sequence[int] | None = None,
+    rating: float | None = None,
 ) -> OpenedLog:
     """Read a click log.
 
@@ -36,15 +41,17 @@ def open_log(
         format: As in `read_click_log`, and so are the others.
         watch_ratio: KuaiRec only.
         tabs: KuaiRand only.
+        rating: Jester only.
 
     Raises:
         FileNotFoundError: When a file is missing.
         ValueError: When a file or its rows are not valid.
     """
     if source != NEWSROOM:
-        log = models.read_click_log(Path(source), format=cast(LogFormat, format), watch_ratio=watch_ratio, tabs=tabs)
+        kind = cast(LogFormat, format)
+        log = models.read_click_log(Path(source), format=kind, watch_ratio=watch_ratio, tabs=tabs, rating=rating)
         return OpenedLog(log, None)
-    if (format, watch_ratio, tabs) != ("auto", None, None):
+    if (format, watch_ratio, tabs, rating) != ("auto", None, None, None):
         raise ValueError(f"`format` and its options must be left out for {NEWSROOM}. Got {format!r}.")
     data = NewsroomData(source="newsroom")
     newsroom = make_newsroom(data.seed, data.users, data.headlines)

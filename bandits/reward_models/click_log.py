@@ -106,6 +106,7 @@ def read_click_log(
     include_problem: bool = False,
     watch_ratio: float | None = None,
     tabs: Sequence[int] | None = None,
+    rating: float | None = None,
 ) -> ClickLog:
     """Read and validate a click log: a CSV or Parquet file of your own, or a public data set as it was published.
 
@@ -118,6 +119,7 @@ def read_click_log(
         include_problem: Keep Upworthy tests from the weeks in which randomization was faulty.
         watch_ratio: KuaiRec: a video counts as clicked when a larger share of its length was watched; by default 2.
         tabs: KuaiRand: tabs of the app whose rows are read; by default all.
+        rating: Jester: a joke counts as clicked when it was rated at least so, -10 to 10; by default 5.
 
     Raises:
         FileNotFoundError: When a file is missing.
@@ -127,8 +129,8 @@ def read_click_log(
     path = Path(path)
     format = _known_format(path, format)
     if format in SOURCE_FORMATS:
-        return _from_source(catalog.read_source(path, format, watch_ratio=watch_ratio, tabs=tabs))
-    for argument, value in (("watch_ratio", watch_ratio), ("tabs", tabs)):
+        return _from_source(catalog.read_source(path, format, watch_ratio=watch_ratio, tabs=tabs, rating=rating))
+    for argument, value in (("watch_ratio", watch_ratio), ("tabs", tabs), ("rating", rating)):
         if value is not None:
             raise ValueError(f"`{argument}` must be left out for a log of this format. Got {value}.")
     frames = {file.name: log_files.read_frame(file) for file in _tables(path, format)}
