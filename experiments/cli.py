@@ -183,6 +183,38 @@ def score(
 
 
 @app.command()
+def validate(
+    model: Annotated[Path, typer.Argument(help="Folder of a saved reward model.")],
+    data: Annotated[str, typer.Option(help="A click log as for fit; rows the model was fitted on are left out.")],
+    out: Annotated[Path | None, typer.Option(help="Folder to write to. [default: MODEL/validation]")] = None,
+    format: Annotated[str, typer.Option(help="As in fit.")] = "auto",
+    watch_ratio: Annotated[float | None, typer.Option(help="KuaiRec: as in check-log. [default: 2]")] = None,
+    tab: Annotated[list[int] | None, typer.Option(help="KuaiRand: as in check-log. [default: all]")] = None,
+    rating: Annotated[float | None, typer.Option(help="Jester: as in check-log. [default: 5]")] = None,
+    config: Annotated[str | None, typer.Option(help="YAML: policies, thresholds. [default: bundled]")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="E.g. thresholds.agreement=0.9.")
+    ] = None,
+) -> None:
+    """Say what a fitted model is good for (ranking, level, dynamics), from a log that it has never seen."""
+    with _plain_errors():
+        from experiments.validate_command import validation_page
+
+        page = validation_page(
+            model,
+            data,
+            out,
+            format=cast("LogFormat", format),
+            watch_ratio=watch_ratio,
+            tabs=tab or None,
+            rating=rating,
+            config=config,
+            overrides=overrides or (),
+        )
+        typer.echo(page)
+
+
+@app.command()
 def ope(
     log: Annotated[Path, typer.Argument(help="A Parquet log, or a campaign's folder of the Open Bandit Dataset.")],
     policy: Annotated[Path, typer.Option(help="YAML: uniform, a fixed split, or columns of the log.")],

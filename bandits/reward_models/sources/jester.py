@@ -65,10 +65,9 @@ def _reader_texts(gauge: pd.DataFrame) -> dict[object, str]:
     texts: dict[object, str] = {}
     level = np.select([gauge["rating"] >= start for start, _ in _LEVELS], range(len(_LEVELS)))
     frame = gauge.assign(level=level, number=gauge["joke"] + 1).sort_values(["user", "level", "number"])
+    frame["verb"] = [_LEVELS[place][1] for place in frame["level"]]
     for user, rows in frame.groupby("user"):
-        told = [
-            f"{_LEVELS[int(place)][1]} {' '.join(map(str, part['number']))}" for place, part in rows.groupby("level")
-        ]
+        told = [f"{verb} {' '.join(map(str, part))}" for verb, part in rows.groupby("verb", sort=False)["number"]]
         texts[user] = f"Likes {int((rows['level'] <= 1).sum())} of {len(rows)}: {', '.join(told)}"
     return texts
 
