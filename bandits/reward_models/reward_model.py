@@ -98,9 +98,9 @@ class RewardModel:
             "calibration": {"method": calibrator.method, "cross_validated": losses},
             "weights": {"name": weights.name, "source": weights.source, "sha256": weights.sha256},
             "log": {"name": log.name, "content_hash": log.content_hash, "kind": log.kind},
+            "seen": seen_rows(split, log.kind),
             "rows": {name: len(part) for name, part in split.parts.items()} | {"trained_on": len(train_rows)},
             "split_by": split.by,
-            "seen": seen_rows(split, log.kind),
             "history": history,
             "device": device.type,
             "seconds": {

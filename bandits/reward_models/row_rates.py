@@ -48,7 +48,8 @@ def rates_of_rows(
 
 def num_cut(model: RewardModel, user_texts: Sequence[str], item_texts: Sequence[str]) -> int:
     """How many rows are longer than the model reads, so that their ends are cut."""
-    return model.network.pair_tokenizer.rows(user_texts, item_texts).num_cut
+    reads: RewardModel = getattr(model, "members", [model])[0]  # the members of an ensemble read alike
+    return reads.network.pair_tokenizer.rows(user_texts, item_texts).num_cut
 
 
 def _of_distinct(model: RewardModel, user_texts: Sequence[str], item_texts: Sequence[str]) -> FloatArray:

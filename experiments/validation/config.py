@@ -53,7 +53,7 @@ class ValidationConfig(Section):
     max_rows: int = Field(4_000, ge=100, description="rows that the two-sample test looks at, at most")
     max_texts: int = Field(200, ge=10, description="rows whose texts are perturbed")
     resamples: int = Field(400, ge=100, description="bootstrap samples of each interval")
-    null_draws: int = Field(20, ge=20, description="repetitions of the two-sample test with a model that is right")
+    null_draws: int = Field(40, ge=20, description="repetitions of the two-sample test with a model that is right")
     placebo: int = Field(2_000, ge=100, description="A/B tests of identical arms")
     encoder: str = Field(MINI_LM, description="embeds texts for LinUCB, as in `world.encoder`; not fine-tuned")
     features: int = Field(8, ge=1, description="features that policies see of each user and item")
