@@ -51,7 +51,7 @@ def validation_page(
     found = validate(model, opened, loaded)
     folder = out or model_folder / "validation"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "validation.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
+    (folder / "validation.json").write_text(json.dumps(found, indent=1, allow_nan=False), encoding="utf-8")
     page = html_page.template("validation.html.j2").render(found=found)
     (folder / "report.html").write_text(page, encoding="utf-8")
     return "\n".join([*_lines(found), "", str(folder / "report.html")])

@@ -12,6 +12,7 @@ from scipy.special import logit
 from bandits import reward_models as models
 from bandits.core import FloatArray, IntArray
 from bandits.reward_models.baselines import contrasts, counts
+from bandits.reward_models.log_report import FEW_CLICKS
 from bandits.reward_models.within_test import expected_rates
 
 
@@ -89,10 +90,12 @@ def held_out(model: models.RewardModel, log: models.ClickLog) -> HeldOut:
         )
     new = models.unseen(log.pairs, seen, model.kind)
     rows = log.pairs[new].reset_index(drop=True)
-    if not rows["clicks"].sum():
+    clicks = int(rows["clicks"].sum())
+    if clicks < FEW_CLICKS:
         raise ValueError(
-            f"--data must hold clicks that the model was not fitted on. Got {log.name}: of its {len(new):,} pairs of "
-            f"texts {len(rows):,} are new (no shared {_words(seen['by'], model.kind)}), and none of them was clicked."
+            f"--data must hold at least {FEW_CLICKS} clicks that the model was not fitted on. Got {log.name}: of its "
+            f"{len(new):,} pairs of texts {len(rows):,} are new (no shared {_words(seen['by'], model.kind)}), with "
+            f"{clicks} clicks."
         )
     users, items = rows["user_text"].tolist(), rows["item_text"].tolist()
     if model.kind == "pairs":

@@ -41,8 +41,8 @@ def verdict(found: Mapping[str, Any], kind: str, thresholds: Thresholds) -> list
     return [
         _agreement(found["agreement"], found["truth"], thresholds),
         _placebo(found["placebo"]),
-        *_perturbed(found["perturbations"], thresholds),
         *_level(found, kind, thresholds),
+        *_perturbed(found["perturbations"], thresholds),
         *_dynamics(found["predictive"]["later"], thresholds),
     ]
 
@@ -110,7 +110,7 @@ def _perturbed(found: Mapping[str, Mapping[str, float]], thresholds: Thresholds)
             f"of {moved['rows']:,.0f} rows"
         )
         held_to = f"{thresholds.mean_change:.0%} on average, {thresholds.largest_change:.0%} at most"
-        lines.append(Line("ranking", f"texts changed by {name}", words, held_to, "yes" if good else "no"))
+        lines.append(Line("level", f"texts changed by {name}", words, held_to, "yes" if good else "no"))
     return lines
 
 
