@@ -16,8 +16,8 @@ from experiments.validation.held_out import HeldOut
 def marginals(data: HeldOut, *, resamples: int, seed: int) -> dict[str, dict[str, Any]]:
     """Distances between observed and simulated marginals, name to numbers.
 
-    By item, by user (or test: there the totals of a contrast are given, so only its items can differ) and, where the
-    log has times of day, by hour:
+    By item, by user and, where the log has times of day, by hour; in tests, where a contrast's clicks are given, by
+    item alone:
 
     * `js`: Jensen-Shannon divergence of the shares of clicks that fall on each category, in bits.
     * `ks`: largest distance between the distributions of the categories' click rates.
@@ -37,8 +37,11 @@ def marginals(data: HeldOut, *, resamples: int, seed: int) -> dict[str, dict[str
 
 def categories(data: HeldOut) -> dict[str, IntArray]:
     """Number of each row's category, from 0, by what is told apart."""
-    found = {"item" if data.kind == "pairs" else "item of a test": pd.factorize(data.rows["item_text"])[0]}
-    if data.kind == "pairs" and data.rows["user_text"].nunique() > 1:
+    if data.kind == "tests":
+        keys = data.rows["contrast"].str.cat(data.rows["item_text"], sep="\x1f")
+        return {"item of a test": pd.factorize(keys)[0].astype(np.int64)}
+    found = {"item": pd.factorize(data.rows["item_text"])[0]}
+    if data.rows["user_text"].nunique() > 1:
         found["user"] = data.owner
     time = data.rows["time"]
     if time.notna().all() and time.dt.hour.nunique() > 1:
@@ -57,7 +60,8 @@ def jensen_shannon(first: FloatArray, second: FloatArray) -> float:
     """
     p, q = first / first.sum(), second / second.sum()
     middle = (p + q) / 2
-    return float((rel_entr(p, middle).sum() + rel_entr(q, middle).sum()) / (2 * np.log(2)))
+    nats = (rel_entr(p, middle).sum() + rel_entr(q, middle).sum()) / 2
+    return max(0.0, float(nats / np.log(2)))  # rounding may leave it just below 0
 
 
 def _distances(

@@ -20,6 +20,9 @@ _ITEMS = 20
 def predictive(data: HeldOut) -> dict[str, Any]:
     """The calibration report of held-out rows, and observed over predicted clicks by segment and later in time.
 
+    In tests the clicks of a contrast are given, so that all of its rows together are always right: segments and later
+    rows are then those of the model's favourites.
+
     Returns:
         Plain values: `summary` (log loss and the like, and the log loss of the best constant rate), `calibration` (as
         from `calibration_report`), `segments` (name to ratio and impressions: quarters of users or tests by how often
@@ -44,7 +47,7 @@ def segments(data: HeldOut) -> dict[str, IntArray]:
     """Rows of each quarter of the owners by their impressions, and of each of the items that were shown most."""
     shown = pd.Series(np.bincount(data.owner, weights=data.impressions))
     found: dict[str, IntArray] = {}
-    who = "tests" if data.kind == "tests" else "users"
+    who = "favourites in tests" if data.kind == "tests" else "users"
     if len(shown) >= 2 * len(_QUARTERS) and shown.nunique() > 1:
         quarter = (shown.rank(method="first").to_numpy() - 1) * len(_QUARTERS) // len(shown)
         for number, name in enumerate(_QUARTERS):
@@ -73,6 +76,8 @@ def later_rows(data: HeldOut) -> tuple[IntArray, str]:
 
 
 def _ratio(data: HeldOut, rows: IntArray) -> dict[str, Any]:
+    if data.kind == "tests":
+        rows = np.intersect1d(rows, metrics.top_pick(data.rates, data.owner))
     n = data.impressions[rows]
     ratio = observed_over_predicted(data.rates[rows], n, data.clicks[rows], data.unit[rows])
     return asdict(ratio) | {"impressions": float(n.sum())}

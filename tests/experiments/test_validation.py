@@ -151,6 +151,20 @@ def test_quarters_of_users_are_by_how_often_they_were_shown_something() -> None:
     assert found["users shown least to most, fourth quarter"]["impressions"] == 5 * (260 + 270)
 
 
+def test_parts_of_tests_are_those_of_the_model_s_favourites() -> None:
+    data = held_out(fitted("tests", by_number), log_of_tests(by_number, tests=8))
+    parts = predictive(data)["segments"]
+    assert parts == {}  # all tests were shown as often: there are no quarters
+    frame = data.rows[["world", "item_text", "impressions", "clicks"]].rename(columns={"world": "test"})
+    frame["impressions"] += [int(test.split()[1]) for test in frame["test"]]
+    data = held_out(fitted("tests", by_number), click_log_from_frame(frame))
+    part = predictive(data)["segments"]["favourites in tests shown least to most, first quarter"]
+    best = [rows["clicks"].iloc[2] for _, rows in data.rows.groupby("world", sort=True)]
+    odds = np.array([1 / 19, 1 / 9, 3 / 17])
+    total = [rows["clicks"].sum() for _, rows in data.rows.groupby("world", sort=True)]
+    assert part["ratio"] == pytest.approx(sum(best[:2]) / sum(total[:2]) / (odds[2] / odds.sum()))
+
+
 def test_marginals_of_a_right_model_are_within_chance_and_of_a_wrong_one_are_not() -> None:
     first, second = np.array([5.0, 1.0, 4.0]), np.array([2.0, 2.0, 9.0])
     assert jensen_shannon(first, second) == pytest.approx(jensenshannon(first, second, base=2) ** 2)
