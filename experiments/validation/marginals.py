@@ -22,9 +22,12 @@ def marginals(data: HeldOut, *, resamples: int, seed: int) -> dict[str, dict[str
     * `js`: Jensen-Shannon divergence of the shares of clicks that fall on each category, in bits.
     * `ks`: largest distance between the distributions of the categories' click rates.
 
-    Both have a percentile interval from a bootstrap over units (`low`, `high`), and `by_chance`, what a model that is
-    right would stay below in 95 of 100 such logs: the same distance for clicks that the model itself draws. Noise adds
-    to a distance, so the interval begins at 0 where the distance is no larger than that, and is too high otherwise.
+    Both have a basic bootstrap interval over units (`low`, `high`), and `by_chance`, what a model that is right would
+    stay below in 95 of 100 such logs: the same distance for clicks that the model itself draws. Noise adds to a
+    distance, and once more to that of a bootstrap sample: the basic interval takes it off.
+
+    References:
+        Davison, Hinkley (1997), "Bootstrap methods and their application", section 5.2.
     """
     random = np.random.default_rng([seed, 1])
     draws = np.stack([data.simulated_clicks(random) for _ in range(resamples)])
@@ -99,6 +102,6 @@ def _distances(
 
 
 def _summary(value: float, drawn: FloatArray, by_chance: list[float]) -> dict[str, float]:
-    low, high = np.nanquantile(drawn, [0.025, 0.975])
-    chance = float(np.quantile(by_chance, 0.95))
-    return {"value": value, "low": 0.0 if value <= chance else float(low), "high": float(high), "by_chance": chance}
+    lower, upper = np.nanquantile(drawn, [0.025, 0.975])
+    low, high = (max(0.0, float(2 * value - end)) for end in (upper, lower))
+    return {"value": value, "low": low, "high": high, "by_chance": float(np.quantile(by_chance, 0.95))}

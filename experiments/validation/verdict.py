@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
+from scipy.special import ndtri
+
 from experiments.validation.config import Thresholds
 
 Answer = Literal["yes", "no", "cannot tell"]
@@ -168,7 +170,7 @@ def _ratio(question: str, found: Mapping[str, Any], band: Sequence[float]) -> Li
 
 
 def _parts(question: str, parts: Sequence[Mapping[str, Any]], band: Sequence[float]) -> Line:
-    given = [inside(part["low"], part["high"], band) for part in parts]
+    given = [inside(*_at_once(part, len(parts)), band) for part in parts]
     ratios = [part["ratio"] for part in parts if part["ratio"] is not None]
     ends = f"{min(ratios):.3f} to {max(ratios):.3f}" if ratios else "none"
     words = (
@@ -177,6 +179,16 @@ def _parts(question: str, parts: Sequence[Mapping[str, Any]], band: Sequence[flo
     )
     answer: Answer = "no" if "no" in given else "yes" if given and set(given) == {"yes"} else "cannot tell"
     return Line("level", question, words, _band(band), answer)
+
+
+def _at_once(part: Mapping[str, Any], count: int) -> tuple[float | None, float | None]:
+    """The 95 percent interval of one of `count` parts, widened so that all hold at once (Bonferroni)."""
+    if part["low"] is None:
+        return None, None
+    wider = float(ndtri(1 - 0.025 / count) / ndtri(0.975))
+    low: float = part["ratio"] - wider * (part["ratio"] - part["low"])
+    high: float = part["ratio"] + wider * (part["high"] - part["ratio"])
+    return low, high
 
 
 def _band(band: Sequence[float]) -> str:

@@ -27,7 +27,7 @@ from experiments.validation.perturbations import PERTURBATIONS, perturbations
 from experiments.validation.placebo import placebo
 from experiments.validation.predictive import predictive
 from experiments.validation.two_sample import two_sample_test
-from experiments.validation.verdict import Line, answers, inside, verdict
+from experiments.validation.verdict import Line, _parts, answers, inside, verdict
 from experiments.validation.worlds import Worlds
 
 pytestmark = pytest.mark.model  # reward models load torch
@@ -173,6 +173,7 @@ def test_marginals_of_a_right_model_are_within_chance_and_of_a_wrong_one_are_not
     wrong = marginals(held_out(fitted("pairs", flat), log), resamples=100, seed=1)
     assert right["item"]["js"]["value"] <= right["item"]["js"]["by_chance"]
     assert right["item"]["js"]["low"] == 0
+    assert right["item"]["js"]["high"] < 0.001
     shares = np.arange(1, 6) / 15
     limit = jensenshannon(shares, np.full(5, 0.2), base=2) ** 2
     assert wrong["item"]["js"]["low"] < limit < wrong["item"]["js"]["high"]
@@ -367,6 +368,15 @@ def test_the_verdict_holds_numbers_to_thresholds() -> None:
     found["placebo"]["largest_regret"] = 0.5
     wrong = [line.question for line in verdict(found, "pairs", few) if line.answer == "no"]
     assert "identical arms" in wrong
+
+
+def test_many_parts_are_held_to_the_band_at_once() -> None:
+    part = {"ratio": 0.7, "low": 0.6, "high": 0.79}
+    one = _parts("", [part], [0.8, 1.25])
+    assert one.answer == "no"
+    many = _parts("", [part, *[{"ratio": 1.0, "low": 0.99, "high": 1.01}] * 9], [0.8, 1.25])
+    assert many.answer == "cannot tell"  # z rises from 1.96 to 2.81: 0.56 to 0.83
+    assert "9 inside, 0 outside, 1 undecided" in many.found
 
 
 @pytest.mark.parametrize("kind", ["pairs", "tests"])
