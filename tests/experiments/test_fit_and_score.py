@@ -90,6 +90,7 @@ def test_what_cannot_be_fitted_or_scored_is_refused(folder: Path) -> None:
         (["fit", "pairs.csv", "--out", "m", "--set", "epochs=none"], "epochs: must be"),
         (["fit", "none.csv", "--out", "m", *QUICK], "which is no file"),
         (["fit", "newsroom", "--out", "m", "--format", "mind"], "must be left out for newsroom"),
+        (["fit", "pairs.csv", "--out", "m", "--rating", "3", *QUICK], "`rating` must be left out"),
         (["score", "m", "pairs.csv"], "`folder` must hold a saved reward model"),
     ):
         code, _, error = call(*arguments)
