@@ -15,6 +15,7 @@ from experiments.validation.held_out import HeldOut
 
 _QUARTERS = ("first", "second", "third", "fourth")
 _ITEMS = 20
+_LATER = 0.1  # share of the rows below which later ones say too little
 
 
 def predictive(data: HeldOut) -> dict[str, Any]:
@@ -61,11 +62,11 @@ def segments(data: HeldOut) -> dict[str, IntArray]:
 
 
 def later_rows(data: HeldOut) -> tuple[IntArray, str]:
-    """Rows after all that the model was fitted on; else the later half of the held-out rows; none without times."""
+    """Rows after all that the model was fitted on; if few, the later half of the held-out rows; none without times."""
     time = data.rows["time"]
     if time.isna().all():
         return np.empty(0, dtype=np.int64), ""
-    if data.until is not None and (time > data.until).any():
+    if data.until is not None and (time > data.until).mean() >= _LATER:
         return np.flatnonzero(
             time > data.until
         ), f"after {data.until:%Y-%m-%d}, the last day that the model was fitted on"
