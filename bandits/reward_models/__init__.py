@@ -29,9 +29,12 @@ if TYPE_CHECKING:
     from bandits.reward_models.log_report import LogReport as LogReport
     from bandits.reward_models.log_report import check_log as check_log
     from bandits.reward_models.reward_model import RewardModel as RewardModel
+    from bandits.reward_models.row_rates import num_cut as num_cut
+    from bandits.reward_models.row_rates import rates_of_rows as rates_of_rows
     from bandits.reward_models.scoring import observed_tests as observed_tests
     from bandits.reward_models.scoring import score_tests as score_tests
     from bandits.reward_models.scoring import score_users_by_items as score_users_by_items
+    from bandits.reward_models.seen_rows import unseen as unseen
     from bandits.reward_models.split import Split as Split
     from bandits.reward_models.split import split_log as split_log
     from bandits.reward_models.weights import Weights as Weights
@@ -60,11 +63,14 @@ _HOMES = {
     "observed_tests": "scoring",
     "read_click_log": "click_log",
     "resolve_weights": "weights",
+    "num_cut": "row_rates",
+    "rates_of_rows": "row_rates",
     "score_tests": "scoring",
     "score_users_by_items": "scoring",
     "split_log": "split",
     "table_features": "features",
     "text_features": "features",
+    "unseen": "seen_rows",
 }
 
 __all__ = sorted(_HOMES)

@@ -24,6 +24,7 @@ from bandits.reward_models.fit_config import NO_PART_OF_A_FIT, FitConfig
 from bandits.reward_models.inference import training_precision
 from bandits.reward_models.model_card import model_card
 from bandits.reward_models.network import Network
+from bandits.reward_models.seen_rows import seen_rows
 from bandits.reward_models.split import Split, whole_groups
 from bandits.reward_models.training import train
 from bandits.reward_models.weights import resolve_weights
@@ -32,7 +33,7 @@ from bandits.torch_device import choose_device
 
 FloatArray = NDArray[np.float64]
 
-_RECIPE = 3  # raise it when the same log and config should be fitted anew
+_RECIPE = 4  # raise it when the same log and config should be fitted anew
 
 
 class RewardModel:
@@ -117,6 +118,7 @@ class RewardModel:
             "calibration": {"method": calibrator.method, "cross_validated": losses},
             "weights": {"name": weights.name, "source": weights.source, "sha256": weights.sha256},
             "log": {"name": log.name, "content_hash": log.content_hash, "kind": log.kind},
+            "seen": seen_rows(split, log.kind),
             "rows": {name: len(part) for name, part in split.parts.items()} | {"trained_on": len(train_rows)},
             "split_by": split.by,
             "split": split.content_hash,

@@ -112,7 +112,7 @@ def test_fit_finds_who_likes_what(pairs_frame: pd.DataFrame, tmp_path: Path) -> 
 
 def test_frozen_and_adapted_encoders_are_read_apart_too(pairs_frame: pd.DataFrame, tmp_path: Path) -> None:
     for tuning in ("head", "lora"):
-        model, split = fit(pairs_frame.iloc[:100], tmp_path, tuning=tuning, epochs=1)
+        model, split = fit(pairs_frame.iloc[:100], tmp_path, tuning=tuning, epochs=1, precision="float32")
         rows = split.validation
         z = model.scores(rows["user_text"].tolist(), rows["item_text"].tolist())
         loss = np.sum(rows["impressions"] * np.logaddexp(0, z) - rows["clicks"] * z) / rows["impressions"].sum()
