@@ -73,8 +73,8 @@ def prune_weights(model: RewardModel, share: float, log: ClickLog, split: Split)
         for module in layer.modules():
             weight = getattr(module, "weight", None)
             if isinstance(weight, nn.Parameter) and weight.ndim == 2:
-                prune.l1_unstructured(module, "weight", amount=share)
-                prune.remove(module, "weight")
+                prune.l1_unstructured(module, "weight", amount=share)  # type: ignore[no-untyped-call]
+                prune.remove(module, "weight")  # type: ignore[no-untyped-call]
     return _calibrated(model, network, log, split, {"pruned": share})
 
 
