@@ -170,7 +170,7 @@ def held_out(found: Mapping[str, Held], log: ClickLog, split: Split) -> str:
         trained = one.info["parameters"]["trained"] * one.info.get("members", 1)
         share = trained / full.info["parameters"]["trained"]
         best = np.mean(best_losses(one.info["history"]))
-        line = [name, f"{trained:,}", f"{share:.1%}", f"{one.info['seconds']['training']:.0f}", f"{best:.5f}"]
+        line = [name, f"{trained:,}", f"{share:.2%}", f"{one.info['seconds']['training']:.0f}", f"{best:.5f}"]
         if log.kind == "pairs":
             leads = [lead_in_log_loss(one.scores, full.scores, *shown, units)]
             values: list[float | None] = [log_loss(one.scores, *shown)]

@@ -83,7 +83,7 @@ def test_command_fits_variants_and_writes_their_table(
     assert [name for name in rows if name not in ("variant", "---")] == ["full", *names[:-1]]
     assert "`case` was left out: tiny reads no capitals" in printed
     assert rows["head"][0] == "33"
-    assert rows["members"][1] == "300.0%"
+    assert rows["members"][1] == "300.00%"
     assert len({rows[name][3] for name in rows}) >= len(names), "each was fitted in another way"
     fits = sorted(cache.glob("fit-*"))
     assert len(fits) == 7, "full, which is a member too; two more members; four others"
