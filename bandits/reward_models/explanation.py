@@ -19,6 +19,7 @@ from bandits.reward_models.reward_model import RewardModel
 FloatArray = NDArray[np.float64]
 
 _STEPS = (32, 128, 512)
+_AT_ONCE = 32  # steps; the gradients of 512 steps of a long text at once take gigabytes
 _CLOSE_ENOUGH = 0.01  # of all that is to be explained, what the approximated integral may miss
 
 
@@ -106,7 +107,11 @@ def explain_click(model: RewardModel, user_text: str, item_text: str) -> Explana
         ends = [float(forward(ids, row["token_type_ids"])[0]) for ids in (row["input_ids"], masked)]
     for steps in _STEPS:
         found = gradients.attribute(
-            row["input_ids"], masked, additional_forward_args=(row["token_type_ids"],), n_steps=steps
+            row["input_ids"],
+            masked,
+            additional_forward_args=(row["token_type_ids"],),
+            n_steps=steps,
+            internal_batch_size=_AT_ONCE,
         )
         effects: FloatArray = found[0].sum(-1).detach().double().cpu().numpy()
         difference = ends[0] - ends[1]
