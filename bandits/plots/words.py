@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 
@@ -21,7 +22,10 @@ def plot_word_effects(
         ax: Axes to draw on; None makes a figure.
     """
     ax = axes_or_new(ax, 7.2, 1.0 + 0.22 * len(effects))
-    looks = ({"color": "#444444"}, {"facecolor": "white", "edgecolor": "#444444", "hatch": "////"})
+    looks: tuple[dict[str, Any], ...] = (
+        {"color": "#444444"},
+        {"facecolor": "white", "edgecolor": "#444444", "hatch": "////"},
+    )
     rows = range(len(effects) - 1, -1, -1)
     for name, look in zip(series, looks, strict=False):
         chosen = [(row, effect) for row, (_, of, effect) in zip(rows, effects, strict=True) if of == name]
