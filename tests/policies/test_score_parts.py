@@ -5,6 +5,7 @@ import pytest
 
 from bandits import Context, Feedback, Problem, PropensityTable, RandomStreams, simulate
 from bandits.engine import replay
+from bandits.testing import check_score_parts
 from envs import SimulatedUsers
 from policies import (
     POLICIES,
@@ -206,6 +207,27 @@ def test_a_replayed_policy_stands_where_the_simulation_left_it(name):
         for left, right in zip(played.score_parts(one).values(), replayed.score_parts(one).values(), strict=True):
             np.testing.assert_array_equal(left, right)
         assert played.select(one) == replayed.select(one)
+
+
+class Talkative(BetaThompson):
+    """Draws from the stream itself, not from a copy."""
+
+    def score_parts(self, context):
+        self._random.uniform()
+        return super().score_parts(context)
+
+
+class Forgetful(UCB1):
+    """Gives parts of arms that are not there."""
+
+    def score_parts(self, context):
+        return {name: np.nan_to_num(part) for name, part in super().score_parts(context).items()}
+
+
+@pytest.mark.parametrize(("policy", "message"), [(Talkative, "must change no choice"), (Forgetful, "must be NaN")])
+def test_parts_that_break_the_contract_are_caught(policy, message):
+    with pytest.raises(AssertionError, match=message):
+        check_score_parts(policy)
 
 
 @pytest.mark.faults
