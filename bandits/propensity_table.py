@@ -104,6 +104,56 @@ class PropensityTable:
             provenance=dict(provenance or {}),
         )
 
+    @classmethod
+    def interleaved(cls, tables: Mapping[str, PropensityTable]) -> PropensityTable:
+        """The worlds of several tables of the same users and items as the worlds of one: several beliefs about them.
+
+        World w of table m of M becomes world `w * M + m`, so replication r of a simulation, which lives in world
+        `r % W`, lives in a world of table `r % M`.
+
+        Args:
+            tables: Name of each belief to its table. The names are appended to those of the worlds; of provenance,
+                whatever differs is listed.
+
+        Raises:
+            ValueError: When there is no table, or users, items, worlds or outcomes differ.
+
+        >>> low, high = (PropensityTable.single_world(np.array([[p, 2 * p]])) for p in (0.1, 0.2))
+        >>> both = PropensityTable.interleaved({"low": low, "high": high})
+        >>> both.world_ids, both.p[:, 0, 0]
+        (('world-0 low', 'world-0 high'), array([0.1, 0.2], dtype=float32))
+        """
+        if not tables:
+            raise ValueError("`tables` must hold at least one table. Got none.")
+        first, count = next(iter(tables.values())), len(tables)
+        for name, table in tables.items():
+            same = (
+                (table.user_ids, table.user_texts, table.world_ids, table.outcome)
+                == (first.user_ids, first.user_texts, first.world_ids, first.outcome)
+                and np.array_equal(table.item_ids, first.item_ids)
+                and np.array_equal(table.item_texts, first.item_texts)
+            )
+            if not same:
+                raise ValueError(
+                    f"`tables` must have the same users, items, worlds and outcome. Got others in {name!r}."
+                )
+        return cls(
+            p=np.stack([table.p for table in tables.values()], axis=1).reshape(-1, *first.p.shape[1:]),
+            user_ids=first.user_ids,
+            user_texts=first.user_texts,
+            item_ids=np.repeat(first.item_ids, count, axis=0),
+            item_texts=np.repeat(first.item_texts, count, axis=0),
+            num_items=np.repeat(first.num_items, count),
+            world_ids=tuple(f"{world} {name}" for world in first.world_ids for name in tables),
+            outcome=first.outcome,
+            provenance={
+                key: "; ".join(
+                    dict.fromkeys(table.provenance[key] for table in tables.values() if key in table.provenance)
+                )
+                for key in first.provenance
+            },
+        )
+
     def __repr__(self) -> str:
         worlds, users, items = self.p.shape
         return f"PropensityTable(W={worlds}, U={users}, K={items}, content_hash={self.content_hash[:12]!r})"

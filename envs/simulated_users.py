@@ -82,8 +82,8 @@ class SimulatedUsers(KernelEnv):
         available_from: Round from which each arm is available, shape (K,) or (W, K); 0 by default. At least one arm of
             each world must be there from the start.
         visitors_per_day: Visits per day of calendar time, above 0.
-        null_arm: Item of the table that stands for showing nothing (see `Problem.null_arm`); None without one. Only for
-            tables of one world.
+        null_arm: Item of the table that stands for showing nothing (see `Problem.null_arm`); None without one. It must
+            be an item of every world.
         segments: Name of a segment to the users that belong to it, indices; each user to exactly one. Policies may
             report their results by segment.
 
@@ -108,8 +108,9 @@ class SimulatedUsers(KernelEnv):
         segments: Mapping[str, Sequence[int]] | None = None,
     ) -> None:
         worlds, users, arms = table.p.shape
-        if null_arm is not None and not (worlds == 1 and 0 <= operator.index(null_arm) < arms):
-            raise ValueError(f"`null_arm` must be an item 0..{arms - 1} of a table of one world. Got {null_arm}.")
+        fewest = int(table.num_items.min())
+        if null_arm is not None and not 0 <= operator.index(null_arm) < fewest:
+            raise ValueError(f"`null_arm` must be an item 0..{fewest - 1}, there in every world. Got {null_arm}.")
         if not 0 < visitors_per_day < np.inf:
             raise ValueError(f"`visitors_per_day` must be a finite number above 0. Got {visitors_per_day}.")
         self.table, self.user_features, self.arm_features, self.prior = table, user_features, arm_features, prior

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -10,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bandits.propensity_table import PropensityTable
+from bandits.reward_models.segments import OTHERS, segment_of
 from experiments.config import ExperimentConfig
 from experiments.problems import did_you_mean
 
 FloatArray = NDArray[np.float64]
-NULL_ITEM, OTHERS = "(none)", "others"
+NULL_ITEM = "(none)"
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,19 @@ class Audience:
 
 
 def with_null_item(table: PropensityTable, rate: float) -> PropensityTable:
-    """The table with one more item, at the end: showing nothing, to which everybody responds with `rate`."""
-    users = table.p.shape[1]
+    """The table with one more item, at the end: showing nothing, to which everybody responds with `rate`.
+
+    Raises:
+        ValueError: When worlds differ in their number of items, so that none can be the last of all.
+    """
+    worlds, users, items = table.p.shape
+    if np.any(table.num_items < items):
+        raise ValueError("`world.no_recommendation` must be left out where worlds differ in their number of items.")
     return replace(
         table,
-        p=np.concatenate([table.p, np.full((1, users, 1), rate, dtype=np.float32)], axis=2),
-        item_ids=np.concatenate([table.item_ids, [[NULL_ITEM]]], axis=1),
-        item_texts=np.concatenate([table.item_texts, [["(nothing recommended)"]]], axis=1),
+        p=np.concatenate([table.p, np.full((worlds, users, 1), rate, dtype=np.float32)], axis=2),
+        item_ids=np.concatenate([table.item_ids, np.full((worlds, 1), NULL_ITEM)], axis=1),
+        item_texts=np.concatenate([table.item_texts, np.full((worlds, 1), "(nothing recommended)")], axis=1),
         num_items=table.num_items + 1,
     )
 
@@ -62,8 +68,7 @@ def segments_of(table: PropensityTable, patterns: Mapping[str, str]) -> dict[str
         return None
     members: dict[str, list[int]] = {name: [] for name in (*patterns, OTHERS)}
     for user, text in enumerate(table.user_texts):
-        fitting = (name for name, pattern in patterns.items() if re.search(pattern, text, re.IGNORECASE))
-        members[next(fitting, OTHERS)].append(user)
+        members[segment_of(str(text), patterns)].append(user)
     if not members[OTHERS]:
         del members[OTHERS]
     if empty := [name for name, users in members.items() if not users]:

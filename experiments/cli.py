@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, TextIO, cast
+from typing import TYPE_CHECKING, Annotated, TextIO, cast
 
 import typer
+
+if TYPE_CHECKING:
+    from bandits.reward_models.log_format import LogFormat
 
 app = typer.Typer(
     name="bandits",
@@ -61,6 +65,9 @@ def run(
     ] = False,
 ) -> None:
     """Run an experiment from data to report, or go on with one that was interrupted."""
+    if not log_events and _is_bundled_study(config):
+        typer.echo(f"{config} is a study: this runs `bandits study {config}`.", err=True)
+        return study(config, overrides, out, quick, threads)
     with _plain_errors() as place:
         from experiments.installation import check_one_installation
 
@@ -141,14 +148,100 @@ def check_log_(
     tab: Annotated[
         list[int] | None, typer.Option(help="KuaiRand: a tab of the app to read; may be repeated. [default: all]")
     ] = None,
+    rating: Annotated[
+        float | None, typer.Option(help="Jester: a rating of at least this counts as a click. [default: 5]")
+    ] = None,
 ) -> None:
     """Say in one page what a click log can and cannot answer, before anything trains."""
     with _plain_errors():
         from bandits.reward_models import check_log, read_click_log
-        from bandits.reward_models.log_format import LogFormat
 
-        log = read_click_log(path, format=cast(LogFormat, format), watch_ratio=watch_ratio, tabs=tab or None)
+        kind = cast("LogFormat", format)
+        log = read_click_log(path, format=kind, watch_ratio=watch_ratio, tabs=tab or None, rating=rating)
         typer.echo(check_log(log).to_text())
+
+
+@app.command()
+def fit(
+    log: Annotated[str, typer.Argument(help="A click log as for check-log, or newsroom.")],
+    out: Annotated[Path, typer.Option(help="Folder of the model.")],
+    format: Annotated[
+        str, typer.Option(help="How the log is written, such as mind; auto: by names and columns.")
+    ] = "auto",
+    watch_ratio: Annotated[float | None, typer.Option(help="KuaiRec: as in check-log. [default: 2]")] = None,
+    tab: Annotated[list[int] | None, typer.Option(help="KuaiRand: as in check-log. [default: all]")] = None,
+    rating: Annotated[float | None, typer.Option(help="Jester: as in check-log. [default: 5]")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML with hyperparameters. [default: their defaults]")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A hyperparameter, e.g. epochs=2.")
+    ] = None,
+) -> None:
+    """Fit a reward model on a click log, calibrate, evaluate and save it; or go on where that was interrupted."""
+    with _plain_errors():
+        from experiments.fit_command import fit_page
+
+        kind = cast("LogFormat", format)
+        tabs, show = tab or None, sys.stderr.isatty()
+        typer.echo(
+            fit_page(
+                log,
+                out,
+                format=kind,
+                watch_ratio=watch_ratio,
+                tabs=tabs,
+                rating=rating,
+                config=config,
+                overrides=overrides or (),
+                show_progress=show,
+            )
+        )
+
+
+@app.command()
+def score(
+    model: Annotated[Path, typer.Argument(help="Folder of a saved reward model.")],
+    file: Annotated[
+        Path, typer.Argument(help="CSV or Parquet with item_text, user_text, and test for a model of tests.")
+    ],
+    out: Annotated[Path | None, typer.Option(help="CSV or Parquet to write. [default: FILE.scored.csv]")] = None,
+) -> None:
+    """Add a column with the click probability of each row to a file."""
+    with _plain_errors():
+        from experiments.score_command import score_page
+
+        typer.echo(score_page(model, file, out))
+
+
+@app.command()
+def validate(
+    model: Annotated[Path, typer.Argument(help="Folder of a saved reward model.")],
+    data: Annotated[str, typer.Option(help="A click log as for fit; rows the model was fitted on are left out.")],
+    out: Annotated[Path | None, typer.Option(help="Folder to write to. [default: MODEL/validation]")] = None,
+    format: Annotated[str, typer.Option(help="As in fit.")] = "auto",
+    watch_ratio: Annotated[float | None, typer.Option(help="KuaiRec: as in check-log. [default: 2]")] = None,
+    tab: Annotated[list[int] | None, typer.Option(help="KuaiRand: as in check-log. [default: all]")] = None,
+    rating: Annotated[float | None, typer.Option(help="Jester: as in check-log. [default: 5]")] = None,
+    config: Annotated[str | None, typer.Option(help="YAML: policies, thresholds. [default: bundled]")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="E.g. thresholds.agreement=0.9.")
+    ] = None,
+) -> None:
+    """Say what a fitted model is good for (ranking, level, dynamics), from a log that it has never seen."""
+    with _plain_errors():
+        from experiments.validate_command import validation_page
+
+        page = validation_page(
+            model,
+            data,
+            out,
+            format=cast("LogFormat", format),
+            watch_ratio=watch_ratio,
+            tabs=tab or None,
+            rating=rating,
+            config=config,
+            overrides=overrides or (),
+        )
+        typer.echo(page)
 
 
 @app.command()
@@ -220,6 +313,16 @@ def list_(what: Annotated[Listed, typer.Argument(help="What to list.")]) -> None
         from experiments import listing
 
         typer.echo("\n".join(getattr(listing, what.value)()))
+
+
+def _is_bundled_study(name: str) -> bool:
+    with _plain_errors():
+        from experiments.installation import check_one_installation
+
+        check_one_installation()
+        from experiments.studies.config import bundled_studies
+
+        return name in bundled_studies()
 
 
 class _Place:

@@ -88,6 +88,9 @@ class WorldConfig(Section):
     kinds: list[Literal["model", "planted", "observed"]] | None = Field(
         None, min_length=1, description="kinds of world to play in, the report's first; default: all that there are"
     )
+    members: bool = Field(
+        False, description="replication r lives in the world of member r mod `reward_model.members` of the ensemble"
+    )
     prior: Literal["model"] | None = Field(
         None,
         description="'model': policies see the reward model's predictions, in worlds where these are not the truth",
@@ -298,6 +301,14 @@ def _world_problems(config: ExperimentConfig) -> list[Problem]:
         problems.append(Problem("world.kinds", f"{having} with data source `{source}`. Got {', '.join(wrong)}."))
     if len(set(kinds)) < len(kinds):
         problems.append(Problem("world.kinds", f"must name each kind once. Got {', '.join(kinds)}."))
+    members = 1 if config.reward_model is None else config.reward_model.members
+    if world.members and members == 1:
+        problems.append(Problem("world.members", "needs `reward_model.members` above 1. Got 1."))
+    elif world.members and kinds[:1] != ("model",):
+        problems.append(Problem("world.members", f"needs `model` first in `world.kinds`. Got {', '.join(kinds)}."))
+    elif world.members and config.simulation.replications < members:
+        text = f"must be at least the {members} members whose worlds are played. Got {config.simulation.replications}."
+        problems.append(Problem("simulation.replications", text))
     if world.prior and ("model" in kinds or "model" not in there):
         hint = "In the model's own world its predictions are the truth: name the other kind in `world.kinds`."
         problems.append(Problem("world.prior", f"must be left out here. {hint} Got {world.prior}."))
@@ -360,5 +371,6 @@ def _quick(config: ExperimentConfig) -> ExperimentConfig:
         fit = config.reward_model
         assert fit is not None
         limit = min(fit.max_train_rows or 500, 500)
-        update["reward_model"] = fit.model_copy(update={"epochs": 1, "max_train_rows": limit})
+        least = {"epochs": 1, "max_train_rows": limit, "members": min(fit.members, 2)}
+        update["reward_model"] = fit.model_copy(update=least)
     return config.model_copy(update=update)

@@ -16,7 +16,7 @@ class RawConfig(NamedTuple):
     """A file's values, not yet checked.
 
     Attributes:
-        values: What it says, overrides applied, `data.path` absolute.
+        values: What it says, overrides applied, files of `data` absolute.
         origin: Where it came from, for messages.
         folder: What relative paths and the user's own modules begin at.
         problems: Overrides that could not be applied.
@@ -87,7 +87,10 @@ def _text(source: str, bundled: Mapping[str, str], what: str) -> tuple[str, str,
 
 
 def _place_path(raw: dict[str, Any], folder: Path) -> None:
-    """Make `data.path` absolute in place: relative ones belong to `folder`."""
+    """Make the files of `data` absolute in place: relative ones belong to `folder`."""
     data = raw.get("data")
-    if isinstance(data, dict) and isinstance(data.get("path"), str):
-        data["path"] = str(folder / Path(data["path"]).expanduser())
+    if not isinstance(data, dict):
+        return
+    for key in ("path", "train", "test"):
+        if isinstance(data.get(key), str):
+            data[key] = str(folder / Path(data[key]).expanduser())

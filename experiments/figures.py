@@ -21,6 +21,7 @@ from bandits.plots import (
 )
 from bandits.statistics import Interval, mean_interval
 from experiments.audience import arrivals
+from experiments.members import clusters_of
 from experiments.report_branches import biases
 from experiments.report_lower_bound import LINE, lower_bound_line
 from experiments.run_data import FloatArray, IntArray, RunData
@@ -64,15 +65,15 @@ def draw_figures(data: RunData) -> dict[str, str]:
         save("test_length", plot_test_length(list(lengths), interval, planned=planned, references=references))
     for name, label in REGRETS.items() if data.has_users else [("regret", REGRETS["regret_fixed"])]:
         phases = None if ends is None else {"A/B test": (0.0, float(ends.mean()))}
-        ax = plot_curves(data.rounds, data.curves(name), label, styles=styles, phases=phases, world=data.world)
+        ax = plot_curves(data.rounds, data.curves(name), label, styles=styles, phases=phases, world=data.clusters)
         save(name, ax)
     bound = lower_bound_line(data)
     if bound is not None:
         label, lines = REGRETS["regret_fixed"], {LINE: bound}
-        curves, world = data.curves("regret"), data.world
+        curves, world = data.curves("regret"), data.clusters
         ax = plot_curves(data.rounds, curves, label, styles=styles, world=world, references=lines, xscale="log")
         save("regret_log", ax)
-    if data.num_worlds == 1:
+    if data.same_arms:
         for index, label in enumerate(shown_traffic(data)):
             save(f"traffic_{index}", _draw_traffic(data, label), label)
     if found := biases(data):
@@ -106,7 +107,10 @@ def hindsight_lengths(data: RunData) -> dict[int, Interval]:
     """Clicks of the A/B test at other lengths, by visitors in the test; empty where the baseline is no A/B test."""
     rows = data.run.read("test_lengths")
     by_length = {int(length): rows[rows["length"] == length] for length in np.sort(rows["length"].unique())}
-    return {length: mean_interval(group["reward"], group["world"]) for length, group in by_length.items()}
+    return {
+        length: mean_interval(group["reward"], clusters_of(group["world"].to_numpy(dtype=np.int64), data.members))
+        for length, group in by_length.items()
+    }
 
 
 def baseline_design(data: RunData) -> ABDesign | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from experiments import provenance
 from experiments.audience import Audience, late_rounds, with_null_item
 from experiments.cells import file_hash, hash_of
 from experiments.config import ClickLogData, ExperimentConfig, NewsroomData, UpworthyData
+from experiments.members import members_of
 from experiments.newsroom import Newsroom, make_newsroom
 from experiments.problems import did_you_mean
 from experiments.progress import Reporter
@@ -55,19 +57,25 @@ def prepare_learned_worlds(config: ExperimentConfig, run: RunFolder, reporter: R
         source = read_source(config)
         split = models.split_log(source.log, seed=fit.seed)
     with reporter.stage("Fitting the reward model"):
-        model = models.RewardModel.fit(source.log, split, fit, cache=cache_folder(), show_progress=reporter.on_terminal)
+        model = models.fit_reward_model(
+            source.log, split, fit, cache=cache_folder(), show_progress=reporter.on_terminal
+        )
     with reporter.stage("Evaluating it on held-out rows"):
-        evaluation = models.evaluate(model, split, fit.evaluation)
+        evaluation = models.evaluate(model, split, fit.evaluation, segments=config.world.segments)
         model.save(run.path / "reward_model", evaluation=evaluation)
         if config.world.kinds is None or "model" in config.world.kinds:
-            require_band(evaluation["calibration"]["overall"], fit.evaluation.band)
+            played = evaluation["members"] if config.world.members else [evaluation["calibration"]]
+            for one in played:
+                require_band(one["overall"], fit.evaluation.band)
     with reporter.stage("Filling the propensity table"):
         tables = _tables(config, source, split, model, reporter)
         scored = {name: tables["model"].provenance[name] for name in ("precision", "scored")}
         reporter.say(f"  {scored['scored']}")
     with reporter.stage("Embedding texts for the policies"):
         encoder = config.world.encoder or fit.weights
-        user, arms = models.table_features(next(iter(tables.values())), weights=encoder, dim=config.world.features)
+        kind, table = next(iter(tables.items()))
+        user, arms = models.table_features(table, weights=encoder, dim=config.world.features)
+        arms = arms[:: members_of(config, kind)]  # the items of a test are those of all its members' worlds
     weights, late, null_item = _weights(config, source.log, tables), _late(config, source), None
     if source.null_rate is not None:
         tables = {kind: with_null_item(table, source.null_rate) for kind, table in tables.items()}
@@ -136,36 +144,43 @@ def read_source(config: ExperimentConfig) -> Source:
 
 
 def _tables(
-    config: ExperimentConfig, source: Source, split: models.Split, model: models.RewardModel, reporter: Reporter
+    config: ExperimentConfig, source: Source, split: models.Split, model: models.AnyRewardModel, reporter: Reporter
 ) -> Tables:
     log, newsroom, _ = source
     assert config.reward_model is not None
-    scoring, cache, show = config.reward_model.scoring, cache_folder(), reporter.on_terminal
+    by_member = config.world.members
+    how: dict[str, Any] = {
+        "scoring": config.reward_model.scoring,
+        "cache": cache_folder(),
+        "show_progress": reporter.on_terminal,
+    }
     if newsroom is not None:
         true = newsroom.true_table()
         items = [str(text) for text in true.item_texts[0]]
-        table = models.score_users_by_items(
-            model,
-            true.user_texts,
-            items,
-            user_ids=true.user_ids,
-            item_ids=newsroom.item_ids,
-            scoring=scoring,
-            cache=cache,
-            show_progress=show,
-        )
-        return {"model": table, "planted": true}
+        ids: dict[str, Any] = {"user_ids": true.user_ids, "item_ids": newsroom.item_ids}
+        score = partial(models.score_users_by_items, user_texts=true.user_texts, item_texts=items, **ids, **how)
+        return {"model": _model_table(model, score, by_member=by_member), "planted": true}
     if log.kind == "tests":
-        table = models.score_tests(model, split.test, scoring=scoring, cache=cache, show_progress=show)
-        return {"model": table, "observed": models.observed_tests(log, split.test)}
+        score = partial(models.score_tests, pairs=split.test, **how)
+        observed = models.observed_tests(log, split.test)
+        return {"model": _model_table(model, score, by_member=by_member), "observed": observed}
     users = log.users or ("",)
     limit = config.data.max_users if isinstance(config.data, ClickLogData) else len(users)
     if len(users) > limit:
         reporter.say(f"  {limit:,} of {len(users):,} users are drawn at random to be simulated (`data.max_users`)")
         drawn = np.random.default_rng(config.seed).choice(len(users), size=limit, replace=False)
         users = tuple(users[row] for row in np.sort(drawn))
-    table = models.score_users_by_items(model, users, log.items, scoring=scoring, cache=cache, show_progress=show)
-    return {"model": table}
+    score = partial(models.score_users_by_items, user_texts=users, item_texts=log.items, **how)
+    return {"model": _model_table(model, score, by_member=by_member)}
+
+
+def _model_table(
+    model: models.AnyRewardModel, score: Callable[[models.AnyRewardModel], PropensityTable], *, by_member: bool
+) -> PropensityTable:
+    """What the model believes; or the beliefs of its members side by side."""
+    if not by_member or not isinstance(model, models.RewardEnsemble):
+        return score(model)
+    return PropensityTable.interleaved({f"member-{m}": score(member) for m, member in enumerate(model.members)})
 
 
 def _weights(config: ExperimentConfig, log: models.ClickLog, tables: Tables) -> np.ndarray | None:
@@ -192,15 +207,18 @@ def _inputs_hash(config: ExperimentConfig) -> str:
         format = "upworthy" if isinstance(config.data, UpworthyData) else config.data.format
         files = models.log_source_files(str(config.data.path), format)
         described["files"] = [file_hash(file) for file in files]
-    for name in (config.reward_model.weights if config.reward_model else None, config.world.encoder):
+    fit = config.reward_model
+    for name in (fit.weights if fit else None, config.world.encoder):
         described |= weights_in(name)
+    if fit and fit.teacher:
+        described |= weights_in(fit.teacher, "reward_model.json")
     return hash_of([described, provenance.modeling_hash()])
 
 
-def weights_in(name: str | None) -> dict[str, str]:
+def weights_in(name: str | None, file: str = "model.safetensors") -> dict[str, str]:
     """Hash of the weights where `name` is a folder: its content may change, while a model's name says it all."""
-    if name and (file := Path(name) / "model.safetensors").is_file():
-        return {f"weights in {name}": file_hash(file)}
+    if name and (path := Path(name) / file).is_file():
+        return {f"weights in {name}": file_hash(path)}
     return {}
 
 

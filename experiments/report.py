@@ -10,6 +10,7 @@ from experiments.html_page import inlined, template
 from experiments.report_adaptivity import adaptivity_caveats
 from experiments.report_branches import branch_tests
 from experiments.report_lower_bound import lower_bound_words
+from experiments.report_members import members_section
 from experiments.report_precision import comparison_words, precision_section
 from experiments.report_sections import agreement_section, caveats, facts, made_with, model_section
 from experiments.report_why import why_section
@@ -41,6 +42,7 @@ def _content(data: RunData) -> dict[str, Any]:
         "has_users": data.has_users,
         "comparison_words": comparison_words(data),
         "precision": precision_section(data),
+        "members": members_section(data),
         "lower_bound_words": lower_bound_words(data),
         "baseline_rule": baseline_rule(data),
         "sanity_words": sanity_words(data),

@@ -27,7 +27,7 @@ def adaptivity_caveats(data: RunData) -> list[str]:
     chooses = "chooses" if len(labels) == 1 else "choose"
     return [
         f"Within a run, {listed(labels)} {chooses} by what came of earlier visits. The intervals and tests of this "
-        f"report do not suffer from that: they are over {data.unit}s, which are independent. It is otherwise inside a "
+        f"report do not suffer from that: they are over whole {data.unit}s. It is otherwise inside a "
         "single run, or in the log of a bandit on a site. An arm that begins badly is shown less and keeps its bad "
         "record, so observed click rates are biased downwards; a test made for a fixed number of independent visitors "
         "(z, t, chi-square) finds differences that are not there more often than its level says, and its intervals "

@@ -98,7 +98,7 @@ def _mean(values: FloatArray, data: RunData) -> Interval:
     there = np.isfinite(values)
     if not there.any():
         return Interval(*(np.array(np.nan),) * 3)
-    return mean_interval(values[there], data.world[there])
+    return mean_interval(values[there], data.clusters[there])
 
 
 def _adjusted(effects: dict[Any, FloatArray], data: RunData) -> dict[Any, float]:

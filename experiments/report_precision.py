@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from bandits.statistics import replications_needed
+from experiments.report_members import members_words
 from experiments.run_data import RunData
 from experiments.summary import unit_means
 from experiments.verdict import LEVEL, counted
@@ -19,6 +20,8 @@ def comparison_words(data: RunData) -> str:
     if data.num_units == 1:
         return f"Results of one {data.unit}: it has no intervals and no p-values."
     words = f"Means over {units} with 95 percent t intervals, each by itself."
+    if data.members > 1:
+        words += " " + members_words(data)
     if family == 0:
         return words
     if family == 1:
@@ -36,8 +39,11 @@ def comparison_words(data: RunData) -> str:
 
 
 def precision_section(data: RunData) -> dict[str, Any] | None:
-    """How many units an interval of a given half-width takes, by policy; None where there is nothing to go by."""
-    if data.num_units < 2 or len(data.summary) < 2:
+    """How many units an interval of a given half-width takes, by policy; None where there is nothing to go by.
+
+    Nor is there where tests are crossed with members: more of either would be needed.
+    """
+    if data.num_units < 2 or len(data.summary) < 2 or (data.members > 1 and not data.same_arms):
         return None
     finals = {label: curve[-1] for label, curve in data.curves("reward").items()}
     baseline = data.config.baseline
@@ -45,7 +51,7 @@ def precision_section(data: RunData) -> dict[str, Any] | None:
     rows = []
     for row in data.summary[data.summary["policy"] != baseline].to_dict("records"):
         label = str(row["policy"])
-        sd = float(unit_means(finals[label] - finals[baseline], data.world).std(ddof=1))
+        sd = float(unit_means(finals[label] - finals[baseline], data.clusters).std(ddof=1))
         half_width = (float(row["extra_high"]) - float(row["extra_low"])) / 2
         rows.append(
             {
@@ -80,7 +86,9 @@ def _words(data: RunData, clicks: float, rows: list[dict[str, Any]]) -> str:
             f" To halve the interval of {row['policy']}, now ± {row['half_width']:,.3g} clicks, takes about "
             f"{counted(row['to_halve'], data.unit)} instead of {data.num_units:,}."
         )
-    if data.num_worlds > 1:
+    if data.members > 1:
+        words += " Worlds are the members of the ensemble: `reward_model.members` says how many are fitted."
+    elif data.num_worlds > 1:
         words += " Worlds come from the data: more replications in the same worlds do not narrow these intervals much."
     return words
 

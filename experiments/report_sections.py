@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from bandits.reward_models.verdict import MEASURES as LED
+from bandits.reward_models.verdict import lead_in_words, verdict
 from experiments.run_data import WORLDS, RunData
 from experiments.verdict import counted
 
 _MEASURES = {
     "log_loss": ("Log loss", ".5f"),
     "normalized_entropy": ("Normalized entropy", ".5f"),
+    "conditional_log_loss": ("Log loss per click inside tests", ".5f"),
     "auc": ("AUC ↑", ".4f"),
     "brier": ("Brier score", ".5f"),
     "ece": ("Expected calibration error", ".4f"),
@@ -40,25 +43,22 @@ def model_section(data: RunData) -> dict[str, Any] | None:
     """How good the reward model is beside its baselines."""
     if not data.model:
         return None
-    models = data.model["models"]
+    models, leads = data.model["models"], data.model["leads"]
+    bert = next(iter(models))
     measures = [key for key in _MEASURES if all(key in numbers for numbers in models.values())]
+    led = list(next(iter(leads.values())))
     rows = [
         {
-            "name": _MEASURES[key][0],
-            "values": ["–" if n[key] is None else format(n[key], _MEASURES[key][1]) for n in models.values()],
+            "name": name,
+            "values": ["–" if numbers[key] is None else format(numbers[key], _MEASURES[key][1]) for key in measures]
+            + [lead_in_words(leads[name][key]) if name in leads else "" for key in led],
         }
-        for key in measures
+        for name, numbers in models.items()
     ]
     info, counts = data.model["info"], data.model["rows"]
-    losses = {name: numbers["log_loss"] for name, numbers in models.items()}
-    bert, *others = losses
-    better = all(losses[bert] < losses[name] for name in others)
-    comparison = (
-        f"In log loss it beats {' and '.join(others)} on the same held-out rows."
-        if better
-        else f"In log loss it does not beat {' and '.join(n for n in others if losses[n] <= losses[bert])}: "
-        "what follows from its worlds deserves little trust."
-    )
+    comparison = verdict(bert, leads, data.model["unbeaten"])
+    if data.model["unbeaten"]:
+        comparison += " What follows from its worlds deserves little trust."
     ranked = {name: numbers.get("pairwise_accuracy_significant") for name, numbers in models.items()}
     if all(share is not None for share in ranked.values()):
         shares = ", ".join(f"{name} {share:.1%}" for name, share in ranked.items())
@@ -69,9 +69,16 @@ def model_section(data: RunData) -> dict[str, Any] | None:
         f"stopped by {counts['validation']:,}, calibrated on {counts['calibration']:,} and judged on "
         f"{counts['test']:,} others; no {grouped[:-1]} is in two parts. {comparison}"
     )
+    left_out = [f"{name} ({why})" for name, why in data.model["left_out"].items()]
+    fitted = (
+        f"The simpler models were fitted on {counts['baselines']:,} of the training rows, tuned on the validation rows "
+        f"and calibrated like {bert}. Intervals of leads cover 95 percent; their units are the held-out {grouped}."
+    )
     return {
+        "name": bert,
         "words": words,
-        "columns": list(models),
+        "fitted": fitted + (f" Left out: {'; '.join(left_out)}." if left_out else ""),
+        "columns": [_MEASURES[key][0] for key in measures] + [f"Lead of {bert} in {LED[key]}" for key in led],
         "rows": rows,
         "calibration": _calibration(data.model, grouped),
         "classification": _classification(data.model),
@@ -88,11 +95,13 @@ def _calibration(model: dict[str, Any], grouped: str) -> dict[str, Any] | None:
     if error["by_chance"] is not None:
         words += f"; calibrated rates would stay below {error['by_chance']:.4f} in 95 of 100 such samples"
     rows = [
-        {"name": f"part {number} of {len(found['deciles'])}", **_rates(row), "ratio": _ratio(row)}
+        {"name": f"part {number} of {len(found['deciles'])}", **_rates(row), "ratio": ratio_words(row)}
         for number, row in enumerate(found["deciles"], start=1)
     ]
+    parts = [(f"{row['by']}: {row['name']}", row) for row in found["parts"]]
+    rows += [{"name": name, **_rates(row), "ratio": ratio_words(row)} for name, row in parts]
     ends = [("all", found["overall"]), ("top pick", found["top_pick"])]
-    rows += [{"name": name, "predicted": "", "observed": "", "ratio": _ratio(row)} for name, row in ends]
+    rows += [{"name": name, "predicted": "", "observed": "", "ratio": ratio_words(row)} for name, row in ends]
     unit = f"Intervals cover 95 percent; their units are the {found['units']:,} held-out {grouped}."
     return {"words": f"{words}. {unit}", "rows": rows}
 
@@ -114,7 +123,8 @@ def _rates(row: dict[str, float]) -> dict[str, str]:
     return {name: f"{row[name]:.2%}" for name in ("predicted", "observed")}
 
 
-def _ratio(row: dict[str, float | None]) -> str:
+def ratio_words(row: dict[str, float | None]) -> str:
+    """Observed over predicted clicks with its interval."""
     return "–" if row["ratio"] is None else f"{row['ratio']:.3f}{_between(row['low'], row['high'], 3)}"
 
 
@@ -158,10 +168,10 @@ def caveats(data: RunData) -> list[str]:
             "fine-tuning, so no policy sees the reward model's own last layer."
         )
     if data.num_worlds > 1:
-        listed.append(
-            "Results are averaged within each world first; a world, not a replication, is the unit. "
-            "All visitors of such a world are alike: the log knows nothing of single users."
-        )
+        units = "a world is the unit" if data.members == 1 or data.same_arms else "tests and members are the units"
+        listed.append(f"Results are averaged within each world first; {units}, not a replication.")
+    if not data.same_arms:
+        listed.append("All visitors of a world are alike: the log knows nothing of single users.")
     if "observed" in data.kinds:
         listed.append("Observed rates are noisy: the highest of several observed rates overstates its true rate.")
     return listed
@@ -169,6 +179,12 @@ def caveats(data: RunData) -> list[str]:
 
 def _interval_caveat(data: RunData) -> str:
     units = f"Intervals are over {data.unit}s: "
+    if data.members > 1:
+        return units + (
+            "they hold what the log leaves open between fits of the reward model that differ in their seed. What all "
+            "of them have wrong is told by their calibration and their agreement with other evidence, not by the "
+            "intervals."
+        )
     if data.model:
         return units + (
             "they say how sure the simulation is, given one fitted reward model. How wrong that model may be is told "

@@ -7,6 +7,7 @@ import numpy as np
 from bandits.statistics import paired_difference, replications_needed
 from experiments.figures import arm_names, arms_in_test, baseline_design, hindsight_lengths, planned_lengths, test_ends
 from experiments.report_branches import branch_test_rule
+from experiments.report_members import members_verdict
 from experiments.run_data import WORLDS, FloatArray, IntArray, RunData
 from experiments.verdict import Comparison, Setting, verdict
 from policies import ABDesign, ABTest
@@ -30,7 +31,7 @@ def run_verdict(data: RunData) -> str:
         spread = float(np.std(finals[best.label] - finals[baseline], ddof=1))
         needed = replications_needed(abs(best.extra), spread) if spread > 0 else None
     text = verdict(comparisons, setting, tied_with_best=_tied(data, finals, best.label), needed=needed)
-    text += _in_other_worlds(data, best.label)
+    text += members_verdict(data, best.label) + _in_other_worlds(data, best.label)
     if (data.replications["recommended"][data.replications["policy"] == baseline] < 0).all() and baseline_design(data):
         lengths = planned_lengths(data)
         takes = "" if lengths is None else f" its test takes up to {_range(lengths)} visitors, so"
@@ -55,7 +56,7 @@ def _against_length(data: RunData, champion: str, length: int) -> str:
     """How the best policy compares with the A/B test of some length, replication by replication."""
     rows = data.run.read("test_lengths")
     rewards = rows[rows["length"] == length].sort_values("replication")["reward"].to_numpy(dtype=np.float64)
-    gap = paired_difference(data.curves("reward")[champion][-1], rewards, data.world)
+    gap = paired_difference(data.curves("reward")[champion][-1], rewards, data.clusters)
     relation = "more than" if gap.low > 0 else "less than" if gap.high < 0 else "not to be told apart from"
     interval = f"{gap.estimate:+,.1f}, 95 percent interval {gap.low:+,.1f} to {gap.high:+,.1f}"
     return f"{relation} that ({interval})"
@@ -68,7 +69,7 @@ def sanity_words(data: RunData) -> str:
     best = max(finals, key=lambda label: float(finals[label].mean()))
     if not splits or best in splits:
         return ""
-    gap = paired_difference(finals[best], finals[splits[0]], data.world)
+    gap = paired_difference(finals[best], finals[splits[0]], data.clusters)
     verb = "beats" if gap.low > 0 else "does not beat"
     return (
         f"As a sanity check, {best} {verb} {splits[0]}, which never learns: {gap.estimate:+,.1f} clicks, paired "
@@ -80,7 +81,7 @@ def _tied(data: RunData, finals: dict[str, FloatArray], best: str) -> list[str]:
     tied = []
     for label, rewards in finals.items():
         if label not in (best, data.config.baseline):
-            gap = paired_difference(finals[best], rewards, data.world)
+            gap = paired_difference(finals[best], rewards, data.clusters)
             if not (gap.low > 0 or gap.high < 0):
                 tied.append(label)
     return tied
@@ -99,7 +100,7 @@ def baseline_rule(data: RunData) -> str:
     arms, lengths = arms_in_test(data), planned_lengths(data)
     usual = int(np.bincount(arms).argmax())
     sentences = [design.division(usual), design.decision_rule(usual)]
-    if data.num_worlds == 1 and data.table is not None:
+    if data.same_arms and data.table is not None:
         sentences.append(f"Arm {design.control} is “{arm_names(data)[design.control]}”.")
     if len(set(arms)) > 1:
         sentences.append(f"This is the rule for {usual} arms; tests here have {_range(arms)} of them")

@@ -15,13 +15,12 @@ _SAMPLE_TESTS = 5
 
 
 def arms_section(data: RunData) -> list[dict[str, Any]]:
-    """One row per arm, best first; empty for several worlds or without a table."""
+    """One row per arm, best first; empty where worlds differ in their arms, or without a table."""
     table = data.table
-    if table is None or data.num_worlds > 1:
+    if table is None or not data.same_arms:
         return []
-    p = table.p[0].astype(np.float64)
-    rates = data.weights @ p
-    best_for = ideal_shares(p, data.weights)
+    rates = data.weights @ table.p[: data.members].mean(axis=0, dtype=np.float64)
+    best_for = _best_for(data, table)
     return [
         {
             "id": str(table.item_ids[0, k]),
@@ -31,6 +30,13 @@ def arms_section(data: RunData) -> list[dict[str, Any]]:
         }
         for k in np.argsort(-rates, kind="stable")
     ]
+
+
+def _best_for(data: RunData, table: PropensityTable) -> FloatArray:
+    """Share of the visits for which each arm is the best, shape (K,), on average over the members' worlds."""
+    shares = [ideal_shares(p.astype(np.float64), data.weights) for p in table.p[: data.members]]
+    mean: FloatArray = np.mean(shares, axis=0)
+    return mean
 
 
 def ideal_shares(p: FloatArray, weights: FloatArray) -> FloatArray:
@@ -50,7 +56,7 @@ def late_section(data: RunData) -> list[dict[str, Any]]:
     for arm, start in data.late_items:
         table = data.table
         assert table is not None
-        ideal = float(ideal_shares(table.p[0].astype(np.float64), data.weights)[arm])
+        ideal = float(_best_for(data, table)[arm])
         rows: list[dict[str, Any]] = []
         for label, pulls in data.traffic.items():
             found, highest, final = discovery(data.rounds, pulls, arm, start, ideal / 2, least=_LEAST_VISITS)
@@ -101,9 +107,9 @@ def discovery(
 
 def users_section(data: RunData) -> list[dict[str, Any]]:
     """A few users, spread evenly over the table, and what they are most likely to click on."""
-    table, other = data.table, data.other_table
+    table, other = data.mean_table, data.other_table
     wanted = data.config.report.sample_users
-    if table is None or data.num_worlds > 1 or not any(table.user_texts) or wanted == 0:
+    if table is None or not data.same_arms or not any(table.user_texts) or wanted == 0:
         return []
     chosen = np.unique(np.linspace(0, len(table.user_texts) - 1, wanted).astype(np.int64))
     return [{"text": table.user_texts[u], "picks": _items(table, other, 0, int(u), _TOP)} for u in chosen]
@@ -111,8 +117,8 @@ def users_section(data: RunData) -> list[dict[str, Any]]:
 
 def sampled_worlds(data: RunData) -> list[list[dict[str, Any]]]:
     """A few worlds, where there are several, with all their items."""
-    table, other = data.table, data.other_table
-    if table is None or data.num_worlds == 1:
+    table, other = data.mean_table, data.other_table
+    if table is None or data.same_arms:
         return []
     chosen = np.unique(np.linspace(0, len(table.world_ids) - 1, _SAMPLE_TESTS).astype(np.int64))
     return [_items(table, other, int(world), 0, int(table.num_items[world])) for world in chosen]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from bandits.propensity_table import PropensityTable
 from experiments.config import ExperimentConfig
+from experiments.members import clusters_of, members_of
 from experiments.run_folder import RunFolder
 
 FloatArray = NDArray[np.float64]
@@ -93,6 +94,21 @@ class RunData:
         return self.run.table(self.kind)
 
     @cached_property
+    def mean_table(self) -> PropensityTable | None:
+        """The table that the report is about, averaged over the members of an ensemble."""
+        table, members = self.table, self.members
+        if table is None or members == 1:
+            return table
+        return replace(
+            table,
+            p=table.p.reshape(-1, members, *table.p.shape[1:]).mean(axis=1),
+            item_ids=table.item_ids[::members],
+            item_texts=table.item_texts[::members],
+            num_items=table.num_items[::members],
+            world_ids=table.world_ids[::members],
+        )
+
+    @cached_property
     def other_table(self) -> PropensityTable | None:
         """The table of the other kind of world, if there is one."""
         return self.run.table(self.kinds[1]) if len(self.kinds) > 1 else None
@@ -114,6 +130,21 @@ class RunData:
         first = rows[(rows["kind"] == self.kind) & (rows["policy"] == rows["policy"].iloc[0])]
         worlds: IntArray = first.sort_values("replication")["world"].to_numpy(dtype=np.int64)
         return worlds
+
+    @cached_property
+    def members(self) -> int:
+        """Number of members of an ensemble whose worlds the report is about; 1 without."""
+        return members_of(self.config, self.kind)
+
+    @cached_property
+    def clusters(self) -> IntArray:
+        """What is independent between replications, shape (N,) or (N, 2), see `clusters_of`."""
+        return clusters_of(self.world, self.members)
+
+    @cached_property
+    def same_arms(self) -> bool:
+        """Whether an arm is the same item in all worlds that were played: members differ in its click rate only."""
+        return len(np.unique(self.world // self.members)) == 1
 
     @cached_property
     def num_worlds(self) -> int:
@@ -157,9 +188,9 @@ class RunData:
 
     @cached_property
     def late_items(self) -> list[tuple[int, int]]:
-        """Index and arrival of each item that comes late, in a run of one world."""
+        """Index and arrival of each item that comes late, where arms are the same in all worlds."""
         table = self.table
-        if table is None or self.num_worlds > 1:
+        if table is None or not self.same_arms:
             return []
         late = self.manifest["late_items"]
         index = {name: k for k in range(table.p.shape[2]) for name in (table.item_ids[0, k], table.item_texts[0, k])}

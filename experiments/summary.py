@@ -9,7 +9,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bandits.statistics import adjust_p_values, mean_interval, paired_difference, ranking_agreement
+from bandits.statistics import (
+    adjust_p_values,
+    mean_interval,
+    mean_with_error,
+    paired_difference,
+    ranking_agreement,
+)
+from experiments.members import clusters_of, members_of
 from experiments.run_folder import RunFolder
 
 FloatArray = NDArray[np.float64]
@@ -22,15 +29,15 @@ class Finals:
 
     Attributes:
         values: For each of `MEASURES`, policy label to one number per replication, shape (N,).
-        world: World of each replication, shape (N,).
+        world: World of each replication, shape (N,), or test and member, shape (N, 2), see `clusters_of`.
     """
 
     values: dict[str, dict[str, FloatArray]]
     world: NDArray[np.int64]
 
 
-def finals(traces: pd.DataFrame, replications: pd.DataFrame, kind: str) -> Finals:
-    """The last snapshot of every policy in one kind of world, replications in order."""
+def finals(traces: pd.DataFrame, replications: pd.DataFrame, kind: str, members: int = 1) -> Finals:
+    """The last snapshot of every policy in one kind of world (of so many members each), replications in order."""
     here = traces[(traces["kind"] == kind) & (traces["round"] == traces["round"].max())]
     by_policy = {label: rows.sort_values("replication") for label, rows in here.groupby("policy", sort=False)}
     values = {
@@ -39,7 +46,8 @@ def finals(traces: pd.DataFrame, replications: pd.DataFrame, kind: str) -> Final
     }
     first = next(iter(by_policy))
     homes = replications[(replications["kind"] == kind) & (replications["policy"] == first)]
-    return Finals(values, homes.sort_values("replication")["world"].to_numpy(dtype=np.int64))
+    world = homes.sort_values("replication")["world"].to_numpy(dtype=np.int64)
+    return Finals(values, clusters_of(world, members))
 
 
 def summarize(results: Finals, baseline: str, costs: dict[str, float]) -> pd.DataFrame:
@@ -83,21 +91,21 @@ def summarize(results: Finals, baseline: str, costs: dict[str, float]) -> pd.Dat
 
 def paired_p_value(differences: FloatArray, world: NDArray[np.int64]) -> float:
     """Two-sided p-value of the paired t test over units; nan with a single unit, 1 where no unit differs at all."""
-    from scipy import stats
+    from scipy import special
 
-    units = unit_means(differences, world)
-    if len(units) < 2:
-        return math.nan
-    if np.ptp(units) == 0:
-        return 1.0 if units[0] == 0 else 0.0
-    return float(stats.ttest_1samp(units, 0.0).pvalue)
+    mean, error, degrees = (float(value) for value in mean_with_error(differences, world))
+    if error == 0:
+        return 1.0 if mean == 0 else 0.0
+    return float(2 * special.stdtr(degrees, -abs(mean) / error))
 
 
 def unit_means(values: FloatArray, world: NDArray[np.int64]) -> FloatArray:
-    """One number per independent unit: the mean of each world where there are several, else the values themselves."""
-    if len(np.unique(world)) == 1:
+    """One number per world where there are several, its mean; else the values themselves."""
+    names, index = np.unique(world, axis=0, return_inverse=True)
+    if len(names) == 1:
         return values
-    return np.array([values[world == name].mean() for name in np.unique(world)])
+    means: FloatArray = np.bincount(index.ravel(), weights=values) / np.bincount(index.ravel())
+    return means
 
 
 def summarize_run(run: RunFolder) -> None:
@@ -105,7 +113,7 @@ def summarize_run(run: RunFolder) -> None:
     config, costs = run.config(), run.read_json("costs")
     traces, replications = run.read("traces"), run.read("replications")
     kinds = list(traces["kind"].unique())
-    results = {kind: finals(traces, replications, kind) for kind in kinds}
+    results = {kind: finals(traces, replications, kind, members_of(config, kind)) for kind in kinds}
     tables = [summarize(results[kind], config.baseline, costs).assign(kind=kind) for kind in kinds]
     pd.concat(tables).to_csv(run.path / "summary.csv", index=False)
     if len(kinds) == 2 and len(config.policies) > 1:

@@ -76,7 +76,7 @@ def _table_world(
 ) -> World:
     arrays: dict[str, Any] = {
         "user_features": audience.user_features,
-        "arm_features": audience.arm_features,
+        "arm_features": _in_all_worlds(audience.arm_features, len(table.p)),
         "prior": None if prior is None else prior.p.astype(np.float64),
         "weights": audience.weights,
         "available_from": arrivals(table, audience.late_items),
@@ -97,6 +97,13 @@ def _table_world(
         **{name: _array_hash(value) for name, value in arrays.items()},
     }
     return World(kind, key, make, audience.late_items)
+
+
+def _in_all_worlds(features: FloatArray | None, worlds: int) -> FloatArray | None:
+    """Arm features where each of their worlds stands for as many as it has members: (K, E) where that is all worlds."""
+    if features is None or len(features) == worlds:
+        return features
+    return features[0] if len(features) == 1 else np.repeat(features, worlds // len(features), axis=0)
 
 
 def _bernoulli(data: BernoulliData) -> World:

@@ -21,6 +21,7 @@ from policies.no_recommendation import NoRecommendation
 from policies.prior_greedy import PriorGreedy
 from policies.prior_thompson import PriorThompson
 from policies.prior_ucb import PriorUCB
+from policies.refitted import RefittedModel
 from policies.registry import PolicyRegistry
 from policies.thompson import BetaThompson
 from policies.ucb import UCB1
@@ -46,6 +47,7 @@ POLICIES = PolicyRegistry(
         "PriorGreedy": "policies.prior_greedy:PriorGreedy",
         "PriorThompson": "policies.prior_thompson:PriorThompson",
         "PriorUCB": "policies.prior_ucb:PriorUCB",
+        "RefittedModel": "policies.refitted:RefittedModel",
         "NoRecommendation": "policies.no_recommendation:NoRecommendation",
         "BranchTest": "policies.ab:BranchTest",
         "NeuralGreedy": "policies.neural:NeuralGreedy",
@@ -74,6 +76,7 @@ __all__ = [
     "PriorThompson",
     "PriorUCB",
     "RampUpABTest",
+    "RefittedModel",
 ]
 
 

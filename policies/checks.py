@@ -50,16 +50,16 @@ def checked_numbers(name: str, values: Sequence[float]) -> tuple[float, ...]:
     return tuple(float(value) for value in values)
 
 
-def checked_prior(prior: Sequence[float]) -> tuple[float, float]:
+def checked_prior(prior: Sequence[float], name: str = "prior") -> tuple[float, float]:
     """The parameters a and b of a Beta prior, which must be above 0.
 
     Raises:
         TypeError: When they are not a list of numbers.
         ValueError: When there are not two, or one is not above 0.
     """
-    values = checked_numbers("prior", prior)
+    values = checked_numbers(name, prior)
     if len(values) != 2 or min(values) <= 0:
-        raise ValueError(f"`prior` must be two numbers above 0. Got {list(values)}.")
+        raise ValueError(f"`{name}` must be two numbers above 0. Got {list(values)}.")
     return values[0], values[1]
 
 

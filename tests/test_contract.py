@@ -30,6 +30,7 @@ from policies import (
     PriorThompson,
     PriorUCB,
     RampUpABTest,
+    RefittedModel,
 )
 
 
@@ -52,6 +53,10 @@ class FollowTheLeader(ScalarPolicy):
 
 
 MAKERS = {
+    "RefittedModel": partial(RefittedModel, every=50),
+    "RefittedModel product": partial(RefittedModel, 60, features="product", memory="replay", memory_size=30),
+    "RefittedModel ensemble": partial(RefittedModel, 40, exploration="ensemble", ensemble=3, weighting="ipw"),
+    "RefittedModel guarded": partial(RefittedModel, 25, memory="window", memory_size=60, guard=0.3, if_none="keep"),
     "FixedSplit": FixedSplit,
     "ABTest": partial(ABTest, visitors=200),
     "ABTest by user": partial(ABTest, visitors=200, by="user", if_none="best"),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from bandits.reward_models.metrics import bins_of_rows, equal_mass, expected_calibration_error, reliability, top_pick
+from bandits.reward_models.metrics import bins_of_rows, equal_mass, expected_calibration_error, top_pick
 from bandits.reward_models.within_test import FloatArray, IntArray
 from bandits.statistics import clustered_ratio
 
@@ -109,9 +109,14 @@ def calibration_error(
 
 
 def calibration_report(
-    p: FloatArray, impressions: FloatArray, clicks: FloatArray, unit: Sequence[str] | IntArray, owner: IntArray
+    p: FloatArray,
+    impressions: FloatArray,
+    clicks: FloatArray,
+    unit: Sequence[str] | IntArray,
+    owner: IntArray,
+    parts: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, Any]:
-    """Observed over predicted overall, for the top pick and by decile of prediction, and the ECE, as plain values.
+    """Observed over predicted overall, for the top pick, by decile of prediction and by part; the ECE; plain values.
 
     Args:
         p: Predicted rates, shape (n,).
@@ -119,28 +124,34 @@ def calibration_report(
         clicks: Shape (n,).
         unit: Unit of the intervals, such as the groups of the split, shape (n,).
         owner: Number of the user or contrast that the top pick is made for, shape (n,).
+        parts: What rows are grouped by (`segment`, say), to the name of each row's group, length n; "" for none.
 
     Returns:
-        `ece`, `overall` and `top_pick` (fields of `CalibrationError` and `Ratio`), `deciles` (fields of
-        `ReliabilityBin` and `Ratio`, in order of prediction; fewer than ten where many rows are predicted alike),
-        `units` (how many).
+        `ece`, `overall` and `top_pick` (fields of `CalibrationError` and `Ratio`), `deciles` (`predicted` and
+        `observed` rate, `impressions` and the fields of `Ratio`, in order of prediction; fewer than ten where many rows
+        are predicted alike), `parts` (the same with `by` and `name`, in order of names), `units` (how many).
     """
     units, top = np.asarray(unit), top_pick(p, owner)
 
     def ratio(rows: IntArray) -> dict[str, float | None]:
         return asdict(observed_over_predicted(p[rows], impressions[rows], clicks[rows], units[rows]))
 
+    def part(rows: IntArray) -> dict[str, float | None]:
+        shown = float(impressions[rows].sum())
+        rates = {"predicted": float((p * impressions)[rows].sum()), "observed": float(clicks[rows].sum())}
+        return {name: clicked / shown for name, clicked in rates.items()} | {"impressions": shown} | ratio(rows)
+
     place = bins_of_rows(p, impressions, bins=DECILES)
-    deciles = reliability(p, impressions, clicks, bins=DECILES)
     return {
         "units": len(np.unique(units)),
         "ece": asdict(calibration_error(p, impressions, clicks, units)),
         "overall": ratio(np.arange(len(p))),
         "top_pick": ratio(top),
-        "deciles": [
-            {"predicted": found.predicted, "observed": found.observed, "impressions": found.impressions}
-            | ratio(np.flatnonzero(place == number))
-            for number, found in enumerate(deciles)
+        "deciles": [part(np.flatnonzero(place == number)) for number in range(place.max() + 1)],
+        "parts": [
+            {"by": by, "name": name} | part(np.flatnonzero(np.asarray(names) == name))
+            for by, names in (parts or {}).items()
+            for name in sorted({*names} - {""})
         ],
     }
 

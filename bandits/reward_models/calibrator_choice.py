@@ -1,4 +1,4 @@
-"""Chooses a calibrator by cross-validation inside the calibration rows."""
+"""Fits a calibrator to the calibration rows of a split; where the config leaves it open, chooses one there."""
 
 from __future__ import annotations
 
@@ -6,12 +6,38 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 
 from bandits.reward_models.calibration import LEVEL_METHODS, Calibrator, LevelMethod
+from bandits.reward_models.click_log import ClickLog
+from bandits.reward_models.fit_config import FitConfig
 from bandits.reward_models.metrics import log_loss
+from bandits.reward_models.split import Split
 from bandits.reward_models.within_test import FloatArray
 
 FOLDS = 5
+
+
+def calibrate(
+    logits: FloatArray, log: ClickLog, split: Split, config: FitConfig
+) -> tuple[Calibrator, dict[str, float]]:
+    """The calibrator of a model, with the log losses it was chosen by, if it was chosen.
+
+    Args:
+        logits: The model's logits of the rows of `split.calibration`, shape (n,).
+        log: The click log; for one of tests the calibrator compares inside tests.
+        split: Its parts.
+        config: The method, and the seed of the folds that it is chosen in.
+    """
+    rows = split.calibration
+    impressions, clicks = (rows[column].to_numpy(dtype=np.float64) for column in ("impressions", "clicks"))
+    if log.kind == "pairs":
+        groups = rows[split.by].tolist()
+        return fit_calibrator(config.calibration, logits, impressions, clicks, groups, seed=config.seed)
+    seen = pd.concat([split.train, split.validation, split.calibration])
+    base_rate = seen["clicks"].sum() / seen["impressions"].sum()
+    contrast = pd.factorize(rows["contrast"])[0].astype(np.int64)
+    return Calibrator.fit_within_tests(logits, impressions, clicks, contrast, base_rate=float(base_rate)), {}
 
 
 def fit_calibrator(

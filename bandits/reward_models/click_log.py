@@ -126,6 +126,7 @@ def read_click_log(
     faulty_weeks: FaultyWeeks = "exclude",
     watch_ratio: float | None = None,
     tabs: Sequence[int] | None = None,
+    rating: float | None = None,
 ) -> ClickLog:
     """Read and validate a click log: a CSV or Parquet file of your own, or a public data set as it was published.
 
@@ -139,6 +140,7 @@ def read_click_log(
             aside, kept as `ClickLog.confounded` (models learn from them, nothing is judged by them), or taken as sound.
         watch_ratio: KuaiRec: a video counts as clicked when a larger share of its length was watched; by default 2.
         tabs: KuaiRand: tabs of the app whose rows are read; by default all.
+        rating: Jester: a joke counts as clicked when it was rated at least so, -10 to 10; by default 5.
 
     Raises:
         FileNotFoundError: When a file is missing.
@@ -148,8 +150,8 @@ def read_click_log(
     path = Path(path)
     format = _known_format(path, format)
     if format in SOURCE_FORMATS:
-        return _from_source(catalog.read_source(path, format, watch_ratio=watch_ratio, tabs=tabs))
-    for argument, value in (("watch_ratio", watch_ratio), ("tabs", tabs)):
+        return _from_source(catalog.read_source(path, format, watch_ratio=watch_ratio, tabs=tabs, rating=rating))
+    for argument, value in (("watch_ratio", watch_ratio), ("tabs", tabs), ("rating", rating)):
         if value is not None:
             raise ValueError(f"`{argument}` must be left out for a log of this format. Got {value}.")
     if faulty_weeks not in get_args(FaultyWeeks):

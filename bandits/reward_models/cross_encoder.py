@@ -1,12 +1,18 @@
-"""The network itself: any encoder or decoder of transformers, its tokens pooled into one vector, and a linear head."""
+"""The network itself: any encoder or decoder of transformers, its tokens pooled into one vector, and a linear head.
+
+A cross-encoder reads user and item together. A bi-encoder reads them apart and multiplies: coarser, but with U users
+and K items it reads U + K texts instead of U times K pairs.
+"""
 
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
@@ -15,6 +21,9 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING
 
+from bandits.reward_models.pair_tokens import IntArray, PairTokens
+
+Architecture = Literal["cross", "bi"]
 Pooling = Literal["mean", "first", "last", "pooler"]
 
 HEAD_FILE = "head.safetensors"
@@ -42,6 +51,8 @@ class CrossEncoder(nn.Module):
     Raises:
         ValueError: When the encoder has no pooler and `pooling` asks for it.
     """
+
+    kind: ClassVar[Architecture] = "cross"
 
     def __init__(
         self, encoder: PreTrainedModel, pooling: Pooling | Literal["auto"] = "auto", dropout: float | None = None
@@ -104,6 +115,11 @@ class CrossEncoder(nn.Module):
             logits: torch.Tensor = self.head(self.dropout(vectors))
         return logits.squeeze(-1)
 
+    def of_rows(self, pairs: PairTokens, rows: IntArray, device: torch.device) -> torch.Tensor:
+        """Logits of some of the rows, shape (B,)."""
+        logits: torch.Tensor = self(**pairs.batch(rows, device))
+        return logits
+
     def _pool(self, hidden: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         if self.pooler is not None:
             pooled: torch.Tensor = self.pooler(hidden)
@@ -152,12 +168,12 @@ class CrossEncoder(nn.Module):
         encoder = self.encoder.get_base_model() if wrapped else self.encoder
         encoder.save_pretrained(folder)
         head = {name: tensor.contiguous() for name, tensor in self._head_state().items()}
-        about = {"architecture": encoder.config.model_type, "pooling": self.pooling}
+        about = {"architecture": encoder.config.model_type, "pooling": self.pooling, "kind": self.kind}
         save_file(head, folder / HEAD_FILE, metadata=about)
 
-    @classmethod
-    def load(cls, folder: Path) -> CrossEncoder:
-        """Read what `save` wrote.
+    @staticmethod
+    def load(folder: Path) -> CrossEncoder:
+        """Read what `save` wrote: a cross-encoder or a bi-encoder.
 
         Raises:
             ValueError: When encoder or head are missing, or made for another architecture.
@@ -167,17 +183,19 @@ class CrossEncoder(nn.Module):
         encoder = load_encoder(folder)
         try:
             with safe_open(folder / HEAD_FILE, framework="pt") as file:
-                about = file.metadata() or {}
+                about: dict[str, Any] = file.metadata() or {}
             stored = load_file(folder / HEAD_FILE)
         except SafetensorError as error:
             raise ValueError(f"{HEAD_FILE} in {folder} must be readable. Got: {error}.") from error
+        if about.get("kind") not in ENCODERS:
+            raise ValueError(f"{HEAD_FILE} in {folder} must say what it is the head of. Got {about}.")
         made_for, found = about.get("architecture"), encoder.config.model_type
         if made_for != found:
             raise ValueError(
                 f"Encoder and head in {folder} must be of one architecture. Got an encoder {found!r} and a head made "
                 f"for {made_for!r}."
             )
-        model = cls(encoder, about["pooling"])
+        model = ENCODERS[about["kind"]](encoder, about["pooling"])
         expected, shapes = _shapes(model._head_state()), _shapes(stored)
         if shapes != expected:
             raise ValueError(
@@ -189,6 +207,50 @@ class CrossEncoder(nn.Module):
 
     def _head_state(self) -> dict[str, torch.Tensor]:
         return {name: tensor for name, tensor in self.state_dict().items() if not name.startswith("encoder.")}
+
+
+class BiEncoder(CrossEncoder):
+    """One logit for user and item that the same encoder reads apart.
+
+    With vectors u and v of length H it is (M u)'v / sqrt(H) + w'v + b; where there is no user, w'v + b. The matrix M
+    says which users go with which items, w which items are liked by all.
+    """
+
+    kind: ClassVar[Architecture] = "bi"
+
+    def __init__(
+        self, encoder: PreTrainedModel, pooling: Pooling | Literal["auto"] = "auto", dropout: float | None = None
+    ) -> None:
+        super().__init__(encoder, pooling, dropout)
+        self.users = nn.Linear(self.head.in_features, self.head.in_features, bias=False)
+        nn.init.normal_(self.users.weight, std=_HEAD_SPREAD)
+
+    def project(self, users: torch.Tensor) -> torch.Tensor:
+        """M u of users' vectors, shape (B, H); 0 stays 0, and stands for no user."""
+        with torch.autocast(users.device.type, enabled=False):
+            projected: torch.Tensor = self.users(self.dropout(users))
+        return projected
+
+    def match(self, projected: torch.Tensor, items: torch.Tensor) -> torch.Tensor:
+        """Logits, shape (B,), of what `project` made of users and of items' vectors, shape (B, H)."""
+        with torch.autocast(items.device.type, enabled=False):
+            items = self.dropout(items)
+            products = (projected * items).sum(-1) / math.sqrt(items.shape[-1])
+            logits: torch.Tensor = products + self.head(items).squeeze(-1)
+        return logits
+
+    def of_rows(self, pairs: PairTokens, rows: IntArray, device: torch.device) -> torch.Tensor:
+        """Logits of some of the rows, shape (B,); a text that stands in several of them is read once."""
+        texts, place = np.unique(np.stack([pairs.user[rows], pairs.item[rows]]), return_inverse=True)
+        known = texts >= 0  # the first may be "no user"
+        vectors = self.vectors(**pairs.alone(texts[known]).batch(np.arange(known.sum()), device))
+        if not known.all():
+            vectors = torch.cat([torch.zeros_like(vectors[:1]), vectors])
+        users, items = torch.from_numpy(place.reshape(2, -1)).to(device)
+        return self.match(self.project(vectors[users]), vectors[items])
+
+
+ENCODERS: dict[Architecture, type[CrossEncoder]] = {"cross": CrossEncoder, "bi": BiEncoder}
 
 
 def load_encoder(folder: Path, *, dropout: float | None = None) -> PreTrainedModel:

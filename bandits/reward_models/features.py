@@ -43,9 +43,20 @@ def text_features(
     texts = sorted({*user_texts, *item_texts})
     if len(texts) < 2:
         raise ValueError(f"There must be at least two distinct texts. Got {len(texts)}.")
-    reduced = _principal_components(_embed(texts, resolve_weights(weights, texts=texts), device), dim)
+    reduced = _principal_components(text_embeddings(texts, weights=weights, device=device), dim)
     row = {text: number for number, text in enumerate(texts)}
     return reduced[[row[text] for text in user_texts]], reduced[[row[text] for text in item_texts]]
+
+
+def text_embeddings(texts: Sequence[str], *, weights: str = MINI_LM, device: str = "auto") -> FloatArray:
+    """Mean-pooled embeddings of texts by an encoder as it is, shape (n, D).
+
+    Args:
+        texts: Length n, at least 1.
+        weights: Encoder, as in `resolve_weights`.
+        device: As in `FitConfig`.
+    """
+    return _embed(texts, resolve_weights(weights, texts=sorted(set(texts))), device)
 
 
 def table_features(

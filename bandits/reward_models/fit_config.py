@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-NO_PART_OF_A_FIT = {"scoring", "evaluation", "trackers"}
-"""Fields of `FitConfig` that do not decide what is fitted."""
+NO_PART_OF_A_FIT = {"scoring", "evaluation", "trackers", "members"}
+"""Fields of `FitConfig` that do not decide what a single fit comes to."""
 
 
 class ScoringConfig(BaseModel):
@@ -73,6 +73,10 @@ class FitConfig(BaseModel):
         pattern="^[0-9a-f]{64}$",
         description="what the SHA-256 of the weights' `model.safetensors` must be; null: not checked",
     )
+    architecture: Literal["cross", "bi"] = Field(
+        "cross",
+        description="'cross' reads user and item together; 'bi' apart, and multiplies: coarser, but far faster",
+    )
     pooling: Literal["auto", "mean", "first", "last", "pooler"] = Field(
         "auto",
         description="how the tokens' vectors become one; 'auto': their mean for encoders, the last for decoders; "
@@ -94,6 +98,11 @@ class FitConfig(BaseModel):
         "takes for this architecture",
     )
     prefix_tokens: int = Field(8, ge=1, description="'prefix' only: trained tokens in front of the text, in each layer")
+    teacher: str | None = Field(
+        None,
+        description="folder of a model, fitted on the same split, whose click rates are learned beside the log's",
+    )
+    teacher_weight: float = Field(0.5, gt=0, le=1, description="share of the teacher in what is learned")
     loss: Literal["binomial", "within_test", "both"] = Field(
         "binomial",
         description="'binomial' models click rates; 'within_test' only differences between the items of one test; "
@@ -126,7 +135,7 @@ class FitConfig(BaseModel):
         False, description="validate and keep the mean of the weights over an epoch's steps instead of the last ones"
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="training computes in bfloat16 on a GPU and in float32 on a CPU, unless said"
+        "auto", description="training computes in bfloat16 ('auto': where the device does so in hardware) or in float32"
     )
     freeze_embeddings: bool = Field(True, description="keep the word embeddings as they are: faster, hardly worse")
     freeze_layers: int = Field(
@@ -148,6 +157,11 @@ class FitConfig(BaseModel):
     )
     evaluation: EvaluationConfig = Field(
         EvaluationConfig(), description="what is asked of the model on held-out rows; no reason to fit anew"
+    )
+    members: int = Field(
+        1,
+        ge=1,
+        description="above 1: an ensemble of so many fits with seeds `seed`, `seed + 1`, ...; its score is their mean",
     )
     seed: int = Field(
         0, ge=0, description="seed of the head's first weights, dropout, the order of rows and the folds of 'auto'"

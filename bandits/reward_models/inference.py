@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bandits.reward_models.cross_encoder import CrossEncoder
+from bandits.memory import array_bytes, require_memory
+from bandits.reward_models.cross_encoder import BiEncoder, CrossEncoder
 from bandits.reward_models.pair_tokens import PairTokens
 
 FloatArray = NDArray[np.float64]
@@ -65,15 +66,17 @@ class Inference:
     in float32.
 
     Args:
-        model: A cross-encoder; it is switched to evaluation, and copied only for bfloat16.
+        model: A cross-encoder or a bi-encoder; it is switched to evaluation, and copied only for bfloat16.
         device: Where it lies.
         precision: To compute in.
     """
 
     def __init__(self, model: CrossEncoder, device: torch.device, precision: Precision) -> None:
         model.eval()
+        self._exact = model
         self._model = model if precision == "float32" else _in_bfloat16(model)
         self._device = device
+        self._kept: tuple[PairTokens, torch.Tensor, torch.Tensor] | None = None
 
     def logits(self, pairs: PairTokens, batches: Iterable[IntArray]) -> FloatArray:
         """Logits of the batches' rows, one batch after the other.
@@ -81,14 +84,59 @@ class Inference:
         A GPU is fed without waiting for it: the next batch is put together while it computes.
         """
         with torch.inference_mode():
-            parts = [self._model(**pairs.batch(rows, self._device)).float() for rows in batches]
-            logits: FloatArray = torch.cat([torch.empty(0, device=self._device), *parts]).cpu().double().numpy()
-        return logits
+            logits = self._scorer(pairs)
+            parts = [logits(rows).float() for rows in batches]
+            together: FloatArray = torch.cat([torch.empty(0, device=self._device), *parts]).cpu().double().numpy()
+        return together
 
-    def vectors(self, pairs: PairTokens, batches: Iterable[IntArray]) -> torch.Tensor:
-        """What the head sees of the batches' rows, on the device, shape (n, H)."""
+    def frozen(self, pairs: PairTokens) -> Callable[[IntArray], torch.Tensor]:
+        """Logits of rows by what the encoder makes of them now, read once and kept; only the head still computes.
+
+        For a cross-encoder that is a vector for each row, for a bi-encoder one for each text.
+
+        Raises:
+            ValueError: When the vectors do not fit into memory.
+        """
+        model = self._exact  # heads are never rounded, and may go on learning
+        if isinstance(model, BiEncoder):
+            texts = self._texts(pairs)
+            return lambda rows: model.match(
+                model.project(texts[self._index(pairs.user[rows])]), texts[self._index(pairs.item[rows])]
+            )
+        of_rows = self._vectors(pairs)
+        return lambda rows: model.logits(of_rows[self._index(rows)])
+
+    def _scorer(self, pairs: PairTokens) -> Callable[[IntArray], torch.Tensor]:
+        model = self._exact
+        if not isinstance(model, BiEncoder):
+            return lambda rows: self._model.of_rows(pairs, rows, self._device)
+        if self._kept is None or self._kept[0] is not pairs:
+            texts = self._texts(pairs)
+            self._kept = pairs, texts, model.project(texts)
+        _, items, users = self._kept
+        return lambda rows: model.match(users[self._index(pairs.user[rows])], items[self._index(pairs.item[rows])])
+
+    def _texts(self, pairs: PairTokens) -> torch.Tensor:
+        """A vector for each text of the rows, at the place of its piece; the last, -1, is that of no text, 0."""
+        pieces = np.unique(np.concatenate([pairs.user, pairs.item]))
+        pieces = pieces[pieces >= 0]
+        found = self._vectors(pairs.alone(pieces))
+        texts = found.new_zeros(len(pairs.size) + 1, found.shape[1])
+        texts[self._index(pieces)] = found
+        return texts
+
+    def _vectors(self, pairs: PairTokens) -> torch.Tensor:
+        size = len(pairs.item), self._model.head.in_features
+        require_memory(f"Vectors of {size[0]:,} texts and {size[1]} numbers", array_bytes([size]))
+        vectors = torch.empty(size, dtype=self._model.head.weight.dtype, device=self._device)
+        batches = Batches.of(pairs.lengths, TOKENS_PER_BATCH[self._device.type])
         with torch.no_grad():
-            return torch.cat([self._model.vectors(**pairs.batch(rows, self._device)) for rows in batches])
+            for rows in batches.rows(0, len(batches)):
+                vectors[self._index(rows)] = self._model.vectors(**pairs.batch(rows, self._device))
+        return vectors
+
+    def _index(self, numbers: NDArray[Any]) -> torch.Tensor:
+        return torch.from_numpy(numbers.astype(np.int64)).to(self._device)
 
 
 def has_bfloat16(device: torch.device) -> bool:
@@ -96,6 +144,13 @@ def has_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def training_precision(asked: Literal["auto", "float32", "bfloat16"], device: torch.device) -> Precision:
+    """What a fit computes in: what was asked for, or bfloat16 where the device computes in it."""
+    if asked != "auto":
+        return asked
+    return "bfloat16" if has_bfloat16(device) else "float32"
 
 
 def _in_bfloat16(model: CrossEncoder) -> CrossEncoder:

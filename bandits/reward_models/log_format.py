@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 SourceFormat = Literal[
-    "mind", "ebnerd", "kuairec-small", "kuairec-big", "kuairand-random", "kuairand-standard", "open-bandit"
+    "mind", "ebnerd", "kuairec-small", "kuairec-big", "kuairand-random", "kuairand-standard", "open-bandit", "jester"
 ]
 FaultyWeeks = Literal["exclude", "train", "include"]
 LogFormat = Literal["auto", "log", "upworthy", SourceFormat]

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy.special import xlogy
 from sklearn.metrics import roc_auc_score
 
@@ -175,20 +176,49 @@ class PairwiseAccuracy:
     pairs_significant: int
 
 
-def pairwise_accuracy(
-    scores: FloatArray, impressions: FloatArray, clicks: FloatArray, contrast: IntArray
-) -> PairwiseAccuracy:
-    """Compare all pairs of rows of the same contrast; `scores` of any scale, all of shape (n,)."""
-    frame = pd.DataFrame({"contrast": contrast, "row": np.arange(len(scores))})
+@dataclass(frozen=True, eq=False)
+class DifferingPairs:
+    """Pairs of rows of one contrast whose click rates differ.
+
+    Attributes:
+        a: One row of each pair, shape (pairs,).
+        b: The other.
+        sign: 1 where `a` has the higher click rate, -1 where `b` has.
+        significant: Whether the pair differs with p < 0.05 in a two-proportion z test.
+    """
+
+    a: IntArray
+    b: IntArray
+    sign: FloatArray
+    significant: NDArray[np.bool_]
+
+    def ordered_right(self, scores: FloatArray) -> FloatArray:
+        """1 where scores (of all rows) order a pair as click rates do, 1/2 where they are equal, else 0."""
+        right: FloatArray = 0.5 + 0.5 * np.sign(scores[self.a] - scores[self.b]) * self.sign
+        return right
+
+
+def differing_pairs(impressions: FloatArray, clicks: FloatArray, contrast: IntArray) -> DifferingPairs:
+    """All pairs of rows of the same contrast with different click rates; arrays of shape (n,)."""
+    frame = pd.DataFrame({"contrast": contrast, "row": np.arange(len(contrast))})
     both = frame.merge(frame, on="contrast", suffixes=("_a", "_b"))
     both = both[both["row_a"] < both["row_b"]]
     a, b = both["row_a"].to_numpy(), both["row_b"].to_numpy()
     rate = clicks / impressions
     differs = rate[a] != rate[b]
     a, b = a[differs], b[differs]
-    right = 0.5 + 0.5 * np.sign(scores[a] - scores[b]) * np.sign(rate[a] - rate[b])
     significant = two_proportion_test(clicks[a], impressions[a], clicks[b], impressions[b]).p_value < 0.05
-    return PairwiseAccuracy(_mean(right), len(right), _mean(right[significant]), int(significant.sum()))
+    return DifferingPairs(a, b, np.sign(rate[a] - rate[b]), significant)
+
+
+def pairwise_accuracy(
+    scores: FloatArray, impressions: FloatArray, clicks: FloatArray, contrast: IntArray
+) -> PairwiseAccuracy:
+    """Compare all pairs of rows of the same contrast; `scores` of any scale, all of shape (n,)."""
+    pairs = differing_pairs(impressions, clicks, contrast)
+    right = pairs.ordered_right(scores)
+    chosen = pairs.significant
+    return PairwiseAccuracy(_mean(right), len(right), _mean(right[chosen]), int(chosen.sum()))
 
 
 def summary(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from bandits.reward_models.verdict import MEASURES, lead_in_words, verdict
+
 _LIMITS = {
     "pairs": "It predicts clicks of users and on items like those of its log, at the time of that log.",
     "tests": "Its scores compare texts inside one test. They have no level: click rates are anchored at the log's base "
@@ -17,17 +19,18 @@ def model_card(kind: str, info: Mapping[str, Any], evaluation: Mapping[str, Any]
     weights, log, config = info["weights"], info["log"], info["config"]
     rows = ", ".join(f"{name} {count:,}" for name, count in info["rows"].items())
     settings = ", ".join(f"{name} {value}" for name, value in config.items() if name != "weights")
+    reads = {"cross": "together", "bi": "apart"}[config["architecture"]]
     lines = [
         "---",
         "library_name: transformers",
         f"base_model: {weights['name']}",
-        "tags: [click-through-rate, cross-encoder, calibrated]",
+        f"tags: [click-through-rate, {config['architecture']}-encoder, calibrated]",
         "---",
         f"# Click model fitted on {log['name']}",
         "",
-        "A network that reads user and item together (the item alone without a user) and returns one logit: an encoder",
+        f"A network that reads user and item {reads} (the item alone without a user) and returns one logit: an encoder",
         "(`model.safetensors`) and a head of its own (`head.safetensors`). `calibrator.json` turns logits into click",
-        "probabilities. Load it with `RewardModel.load(folder)`.",
+        "probabilities. Load it with `load_reward_model(folder)`.",
         "",
         "## Made from",
         f"- weights: {weights['name']} ({weights['source']}), SHA-256 `{weights['sha256']}`",
@@ -36,6 +39,7 @@ def model_card(kind: str, info: Mapping[str, Any], evaluation: Mapping[str, Any]
         f"- settings: {settings}",
         f"- weights that were trained: {info['parameters']['trained']:,} of {info['parameters']['all']:,}",
         *_choice(info),
+        *_members(info),
         "",
         "## Training",
         "",
@@ -43,7 +47,7 @@ def model_card(kind: str, info: Mapping[str, Any], evaluation: Mapping[str, Any]
         "|--:|--:|--:|--:|",
     ]
     lines += [
-        f"| {e['epoch']} | {e['train_loss']:.5f} | {e['validation_loss']:.5f} | {e['seconds']:.0f} |"
+        f"| {_epoch(e)} | {e['train_loss']:.5f} | {e['validation_loss']:.5f} | {e['seconds']:.0f} |"
         for e in info["history"]
     ]
     if evaluation is not None:
@@ -57,9 +61,25 @@ def model_card(kind: str, info: Mapping[str, Any], evaluation: Mapping[str, Any]
         ]
         for model, values in evaluation["models"].items():
             lines.append(f"| {model} | " + " | ".join(_number(values[name]) for name in names) + " |")
+        lines += _leads(evaluation)
         lines += _calibration(evaluation["calibration"], evaluation["split_by"])
         lines += _classification(evaluation["classification"])
     return "\n".join([*lines, "", "## Limits", _LIMITS[kind], ""])
+
+
+def _members(info: Mapping[str, Any]) -> list[str]:
+    """What an ensemble is, beside one network."""
+    count = info.get("members")
+    if count is None:
+        return []
+    return [
+        f"- an ensemble of {count} such models, whose fits differ in their seed: `member-0` to `member-{count - 1}`. "
+        "Its logit is the mean of theirs, and `calibrator.json` is for that mean; each member has its own too"
+    ]
+
+
+def _epoch(entry: Mapping[str, Any]) -> str:
+    return f"{entry['epoch']}" + (f" of member {entry['member']}" if "member" in entry else "")
 
 
 def _choice(info: Mapping[str, Any]) -> list[str]:
@@ -71,6 +91,29 @@ def _choice(info: Mapping[str, Any]) -> list[str]:
     return [
         f"- calibrator: {info['calibration']['method']}, of the lowest log loss in a cross-validation over whole "
         f"groups of the calibration rows ({listed})"
+    ]
+
+
+def _leads(evaluation: Mapping[str, Any]) -> list[str]:
+    """Whether the model beats its baselines."""
+    name, leads = next(iter(evaluation["models"])), evaluation["leads"]
+    measures = list(next(iter(leads.values())))
+    lines = [
+        "",
+        verdict(name, leads, evaluation["unbeaten"]),
+        "",
+        f"| lead over | {' | '.join(MEASURES[key] for key in measures)} |",
+        "|---" + "|--:" * len(measures) + "|",
+    ]
+    for baseline, found in leads.items():
+        lines.append(f"| {baseline} | " + " | ".join(lead_in_words(found[key]) for key in measures) + " |")
+    fitted = f"Baselines were fitted on {evaluation['rows']['baselines']:,} rows"
+    left_out = [f"{baseline} ({why})" for baseline, why in evaluation["left_out"].items()]
+    return [
+        *lines,
+        "",
+        f"{fitted}. Intervals cover 95 percent; their units are values of `{evaluation['split_by']}`."
+        + (f" Left out: {'; '.join(left_out)}." if left_out else ""),
     ]
 
 
@@ -98,6 +141,9 @@ def _calibration(found: Mapping[str, Any], unit: str) -> list[str]:
     for number, row in enumerate(found["deciles"], start=1):
         rates = f"{row['predicted']:.4f} | {row['observed']:.4f}"
         lines.append(f"| part {number} of {count}, by prediction | {rates} | {_ratio(row)} |")
+    for row in found["parts"]:
+        rates = f"{row['predicted']:.4f} | {row['observed']:.4f}"
+        lines.append(f"| {row['by']}: {row['name']} | {rates} | {_ratio(row)} |")
     return lines
 
 

@@ -22,23 +22,23 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
-from bandits.memory import array_bytes, require_memory
 from bandits.reward_models.adapters import TrainedAdapter
-from bandits.reward_models.cross_encoder import CrossEncoder, Pooling, load_encoder, set_dropout
+from bandits.reward_models.cross_encoder import ENCODERS, Architecture, CrossEncoder, Pooling, load_encoder, set_dropout
 from bandits.reward_models.inference import TOKENS_PER_BATCH, Batches, Inference, Precision
 from bandits.reward_models.pair_tokens import PairTokenizer, PairTokens
 from bandits.reward_models.weights import Weights
 
 FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
 
 TEMPLATE = "[CLS] user [SEP] item [SEP]"
 
 
 class Network:
-    """A cross-encoder, its tokenizer and the template that joins user and item.
+    """A cross-encoder or a bi-encoder, its tokenizer and the template that joins user and item.
 
     Args:
-        model: The cross-encoder.
+        model: Texts to logits.
         tokenizer: Its tokenizer.
         max_length: Number of tokens after which texts are cut, the longer of user and item first.
         device: Device to compute on.
@@ -71,10 +71,11 @@ class Network:
         max_length: int,
         device: torch.device,
         seed: int,
+        architecture: Architecture = "cross",
         pooling: Pooling | Literal["auto"] = "auto",
         dropout: float | None = None,
     ) -> Network:
-        """Pretrained weights with a new head, drawn with `seed`; `pooling` and `dropout` as in `FitConfig`."""
+        """Pretrained weights with a new head, drawn with `seed`; the rest as in `FitConfig`."""
         with torch.random.fork_rng(devices=[]), quiet():
             torch.manual_seed(seed)
             if weights.folder is None:
@@ -83,7 +84,7 @@ class Network:
                 encoder: PreTrainedModel = BertModel(config)
             else:
                 encoder = load_encoder(weights.folder, dropout=dropout)
-            model = CrossEncoder(encoder, pooling, dropout)
+            model = ENCODERS[architecture](encoder, pooling, dropout)
         return cls(model, load_tokenizer(weights), max_length, device)
 
     @classmethod
@@ -120,14 +121,13 @@ class Network:
         filler = next((token for token in (padding, separator) if token is not None), 0)
         return PairTokenizer(self.tokenizer.backend_tokenizer, self.max_length, filler, separator)
 
-    def forward(self, batch: dict[str, torch.Tensor], precision: Precision) -> torch.Tensor:
-        """Logits of one batch for training, shape (B,), float32: with dropout and gradients.
+    def forward(self, pairs: PairTokens, rows: IntArray, precision: Precision) -> torch.Tensor:
+        """Logits of some of the rows for training, shape (B,), float32: with dropout and gradients.
 
         In bfloat16 weights stay in float32 and are rounded as they are used (autocast).
         """
         with torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-            logits: torch.Tensor = self.model(**batch)
-        return logits
+            return self.model.of_rows(pairs, rows, self.device)
 
     def inference(self, precision: Precision) -> Inference:
         """The network as it is now, for logits in that precision."""
@@ -144,20 +144,6 @@ class Network:
         logits[batches.order] = self.inference(precision).logits(pairs, batches.rows(0, len(batches)))
         return logits
 
-    def vectors(self, pairs: PairTokens, precision: Precision = "float32") -> torch.Tensor:
-        """What the head sees of all rows, without dropout, on the device, shape (n, H).
-
-        Raises:
-            ValueError: When they do not fit into memory.
-        """
-        size = len(pairs.item), self.model.head.in_features
-        require_memory(f"Vectors of {size[0]:,} rows and {size[1]} numbers", array_bytes([size], itemsize=8))
-        batches = self.batches(pairs)
-        ordered = self.inference(precision).vectors(pairs, batches.rows(0, len(batches)))
-        vectors = torch.empty_like(ordered)
-        vectors[torch.from_numpy(batches.order).to(self.device)] = ordered
-        return vectors
-
     def weights_hash(self) -> str:
         """SHA-256 of names, shapes and values of all weights."""
         digest = hashlib.sha256()
@@ -170,7 +156,7 @@ class Network:
         """SHA-256 of all that determines a logit in float32: weights, tokenizer, template and length."""
         digest = hashlib.sha256(self.weights_hash().encode())
         digest.update(self.pair_tokenizer.rules().encode())
-        digest.update(f"{TEMPLATE} {self.model.pooling} {self.max_length} float32".encode())
+        digest.update(f"{TEMPLATE} {self.model.kind} {self.model.pooling} {self.max_length} float32".encode())
         return digest.hexdigest()
 
 

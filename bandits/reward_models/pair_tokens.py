@@ -89,13 +89,13 @@ class PairTokens:
     @cached_property
     def lengths(self) -> NDArray[np.int16]:
         """Number of tokens of each row, special ones included, shape (n,)."""
-        special = self.size[:6].reshape(2, 3).sum(axis=1)
-        alone = self.user < 0
-        texts = np.where(alone, 0, self.size[self.user]) + self.size[self.item]
-        lengths: NDArray[np.int16] = np.minimum(texts + special[alone.astype(np.intp)], self.max_length).astype(
-            np.int16
-        )
+        lengths: NDArray[np.int16] = np.minimum(self._uncut(), self.max_length).astype(np.int16)
         return lengths
+
+    @property
+    def num_cut(self) -> int:
+        """Number of rows that were longer than `max_length`."""
+        return int((self._uncut() > self.max_length).sum())
 
     @cached_property
     def content_hash(self) -> str:
@@ -108,6 +108,10 @@ class PairTokens:
     def take(self, rows: IntArray) -> PairTokens:
         """Some of the rows."""
         return replace(self, user=self.user[rows], item=self.item[rows])
+
+    def alone(self, texts: NDArray[np.int32]) -> PairTokens:
+        """Rows of single texts, given by their pieces, such as values of `user` and `item`."""
+        return replace(self, user=np.full(len(texts), -1, dtype=np.int32), item=texts)
 
     def ids(self, row: int) -> list[int]:
         """Token ids of one row, special ones included."""
@@ -141,6 +145,14 @@ class PairTokens:
         if device.type == "cpu":
             return tensors
         return {name: tensor.pin_memory().to(device, non_blocking=True) for name, tensor in tensors.items()}
+
+    def _uncut(self) -> IntArray:
+        """Number of tokens that each row would have without a limit, shape (n,)."""
+        special = self.size[:6].reshape(2, 3).sum(axis=1)
+        alone = self.user < 0
+        texts = np.where(alone, 0, self.size[self.user]) + self.size[self.item]
+        tokens: IntArray = texts + special[alone.astype(np.intp)]
+        return tokens
 
     def _counts(self, rows: IntArray) -> IntArray:
         """Number of tokens that the five pieces of each row keep, shape (B, 5)."""

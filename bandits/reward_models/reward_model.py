@@ -18,19 +18,22 @@ import transformers
 from numpy.typing import NDArray
 
 from bandits.reward_models.calibration import Calibrator
-from bandits.reward_models.calibrator_choice import fit_calibrator
+from bandits.reward_models.calibrator_choice import calibrate
 from bandits.reward_models.click_log import ClickLog
 from bandits.reward_models.fit_config import NO_PART_OF_A_FIT, FitConfig
+from bandits.reward_models.inference import training_precision
 from bandits.reward_models.model_card import model_card
 from bandits.reward_models.network import Network
-from bandits.reward_models.split import Split
+from bandits.reward_models.seen_rows import seen_rows
+from bandits.reward_models.split import Split, whole_groups
 from bandits.reward_models.training import train
 from bandits.reward_models.weights import resolve_weights
+from bandits.reward_models.within_test import expected_rates
 from bandits.torch_device import choose_device
 
 FloatArray = NDArray[np.float64]
 
-_RECIPE = 2  # raise it when the same log and config should be fitted anew
+_RECIPE = 4  # raise it when the same log and config should be fitted anew
 
 
 class RewardModel:
@@ -72,7 +75,8 @@ class RewardModel:
             show_progress: Show a progress bar.
 
         Raises:
-            ValueError: When `config.loss` does not suit the log.
+            ValueError: When `config.loss` does not suit the log, `config` asks for several members, or the teacher's
+                split is another.
             FileNotFoundError: When BERT's weights are not to be found.
         """
         if (config.loss == "binomial") != (log.kind == "pairs"):
@@ -81,11 +85,17 @@ class RewardModel:
                 "tests": "'within_test' or 'both' for a log of tests: only differences inside a test are causal",
             }
             raise ValueError(f"`loss` must be {wanted[log.kind]}. Got {config.loss!r}.")
-        train_rows = _subset(split.train, split.by, config.max_train_rows, config.seed)
+        if config.members != 1:
+            raise ValueError(f"`members` must be 1 for a single model: `fit_reward_model` fits {config.members}.")
+        train_rows = whole_groups(split.train, split.by, config.max_train_rows, config.seed)
         texts = sorted({*train_rows["user_text"], *train_rows["item_text"]})
         weights = resolve_weights(config.weights, texts=texts, sha256=config.sha256)
         device = choose_device(config.device)
-        folder = cache / f"fit-{_fit_hash(split, config, weights.sha256, device)[:20]}"
+        teacher = None if config.teacher is None else cls.load(Path(config.teacher), device=config.device)
+        if teacher is not None:
+            _require_same_split(teacher, log, split)
+        fingerprint = "" if teacher is None else teacher.fingerprint()
+        folder = cache / f"fit-{_fit_hash(split, config, weights.sha256 + fingerprint, device)[:20]}"
         if (folder / "model").is_dir():
             return cls.load(folder / "model", device=config.device)
         network = Network.from_weights(
@@ -93,10 +103,13 @@ class RewardModel:
             max_length=config.max_length,
             device=device,
             seed=config.seed,
+            architecture=config.architecture,
             pooling=config.pooling,
             dropout=config.dropout,
         )
         started = time.monotonic()
+        if teacher is not None:
+            train_rows = teacher.teach(train_rows, config.teacher_weight)
         trained = train(network, train_rows, split.validation, config, folder / "checkpoints", show=show_progress)
         seconds = trained.history[-1]["seconds"]
         calibrator, losses = _calibrate(network, log, split, config)
@@ -105,11 +118,15 @@ class RewardModel:
             "calibration": {"method": calibrator.method, "cross_validated": losses},
             "weights": {"name": weights.name, "source": weights.source, "sha256": weights.sha256},
             "log": {"name": log.name, "content_hash": log.content_hash, "kind": log.kind},
+            "seen": seen_rows(split, log.kind),
             "rows": {name: len(part) for name, part in split.parts.items()} | {"trained_on": len(train_rows)},
             "split_by": split.by,
+            "split": split.content_hash,
+            "teacher": None if teacher is None else fingerprint,
             "history": trained.history,
             "parameters": {"trained": trained.trained_parameters, "all": trained.parameters},
             "device": device.type,
+            "precision": training_precision(config.precision, device),
             "seconds": {"training": seconds, "calibration": time.monotonic() - started - seconds},
         }
         model = cls(network, calibrator, log.kind, info)
@@ -129,6 +146,29 @@ class RewardModel:
         """Click probability of each user on each item, shape (U, K), in float32."""
         scores = self.network.logits(self.network.pair_tokenizer.product(user_texts, item_texts))
         return self.calibrator(scores.reshape(len(user_texts), len(item_texts)))
+
+    def teach(self, rows: pd.DataFrame, weight: float) -> pd.DataFrame:
+        """Rows whose clicks are partly those that this model expects of their impressions, for another to learn from.
+
+        Likelihoods are linear in clicks: to fit the mixture is to add the loss against the log, times `1 - weight`, and
+        the loss against the teacher's click rates, times `weight`. In a log of tests the teacher says how the clicks of
+        a contrast spread over its items, and leaves their number as it is.
+
+        Args:
+            rows: Rows of `ClickLog.pairs`.
+            weight: Share of the model in the clicks, from 0 to 1.
+
+        References:
+            Hinton, Vinyals, Dean (2015), "Distilling the knowledge in a neural network".
+        """
+        scores = self.scores(rows["user_text"].tolist(), rows["item_text"].tolist())
+        impressions, clicks = (rows[column].to_numpy(dtype=np.float64) for column in ("impressions", "clicks"))
+        if self.kind == "pairs":
+            rates = self.calibrator(scores)
+        else:
+            contrast = pd.factorize(rows["contrast"])[0].astype(np.int64)
+            rates = expected_rates(self.calibrator.slope * scores, impressions, clicks, contrast)
+        return rows.assign(clicks=(1 - weight) * clicks + weight * impressions * rates)
 
     @cached_property
     def network_fingerprint(self) -> str:
@@ -196,33 +236,29 @@ class RewardModel:
 def _calibrate(network: Network, log: ClickLog, split: Split, config: FitConfig) -> tuple[Calibrator, dict[str, float]]:
     rows = split.calibration
     logits = network.logits(network.pair_tokenizer.rows(rows["user_text"].tolist(), rows["item_text"].tolist()))
-    impressions, clicks = (rows[column].to_numpy(dtype=np.float64) for column in ("impressions", "clicks"))
-    if log.kind == "pairs":
-        groups = rows[split.by].tolist()
-        return fit_calibrator(config.calibration, logits, impressions, clicks, groups, seed=config.seed)
-    seen = pd.concat([split.train, split.validation, split.calibration])
-    base_rate = seen["clicks"].sum() / seen["impressions"].sum()
-    contrast = pd.factorize(rows["contrast"])[0].astype(np.int64)
-    return Calibrator.fit_within_tests(logits, impressions, clicks, contrast, base_rate=float(base_rate)), {}
+    return calibrate(logits, log, split, config)
 
 
-def _subset(rows: pd.DataFrame, by: str, limit: int | None, seed: int) -> pd.DataFrame:
-    """Whole groups in a random order until `limit` rows are reached; all rows when there is no limit."""
-    if limit is None or len(rows) <= limit:
-        return rows
-    groups = np.random.default_rng(seed).permutation(np.sort(rows[by].unique()))
-    rank = rows[by].map({group: place for place, group in enumerate(groups)})
-    sizes = rank.value_counts().sort_index().cumsum()
-    return rows[rank < max(1, int((sizes <= limit).sum()))].reset_index(drop=True)
+def _require_same_split(teacher: RewardModel, log: ClickLog, split: Split) -> None:
+    """A teacher that has seen the rows to stop by, to calibrate on or to test on would hand them on."""
+    same_log = teacher.info["log"]["content_hash"] == log.content_hash
+    if teacher.kind != log.kind or (same_log and teacher.info["split"] != split.content_hash):
+        raise ValueError(
+            f"`teacher` must be fitted on a log of {log.kind}, and on the same split where the log is the same. "
+            f"Got one fitted on {teacher.kind}{' in another split' if teacher.kind == log.kind else ''}."
+        )
 
 
 def _fit_hash(split: Split, config: FitConfig, weights_hash: str, device: torch.device) -> str:
     parts = [
         str(_RECIPE),
         split.content_hash,
-        config.model_dump_json(exclude=NO_PART_OF_A_FIT | {"device", "weights", "sha256", "checkpoint_steps"}),
+        config.model_dump_json(
+            exclude=NO_PART_OF_A_FIT | {"device", "weights", "sha256", "teacher", "checkpoint_steps"}
+        ),
         weights_hash,
         device.type,
+        training_precision(config.precision, device),
         torch.__version__,
         transformers.__version__,
     ]

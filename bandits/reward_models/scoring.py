@@ -16,10 +16,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from bandits.memory import array_bytes, require_memory
 from bandits.propensity_table import PropensityTable
 from bandits.reward_models.click_log import ClickLog
+from bandits.reward_models.ensemble import AnyRewardModel, RewardEnsemble
 from bandits.reward_models.fit_config import ScoringConfig
 from bandits.reward_models.inference import Precision
 from bandits.reward_models.pair_tokens import PairTokens
-from bandits.reward_models.precision import PrecisionChoice, choose_precision
+from bandits.reward_models.precision import choose_precision
 from bandits.reward_models.reward_model import RewardModel
 from bandits.reward_models.score_shards import ScoreShards
 
@@ -27,11 +28,11 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 _SHARD_BATCHES = 32
-_BYTES_PER_PAIR = 56  # two numbers of texts, the order, scores, and what calibration makes of them
+_BYTES_PER_PAIR = 64  # two numbers of texts, the order, scores, their mean, and what calibration makes of them
 
 
 def score_users_by_items(
-    model: RewardModel,
+    model: AnyRewardModel,
     user_texts: Sequence[str],
     item_texts: Sequence[str],
     *,
@@ -44,7 +45,8 @@ def score_users_by_items(
     """Click probability of every user on every item: one world.
 
     Args:
-        model: A model fitted on a log of pairs.
+        model: A model, or an ensemble, fitted on a log of pairs. An ensemble's table is that of its mean score; the
+            world that one member believes in is the table of that member.
         user_texts: Length U; `[""]` for one anonymous user.
         item_texts: Length K.
         user_ids: Ids of the users; `user-0 ...` by default.
@@ -69,21 +71,19 @@ def score_users_by_items(
     require_memory(
         f"Scores of {shape[0]:,} users and {shape[1]:,} items", array_bytes([shape], itemsize=_BYTES_PER_PAIR)
     )
-    pairs = model.network.pair_tokenizer.product(user_texts, item_texts)
-    choice = choose_precision(model, pairs, scoring or ScoringConfig())
-    scores = score_pairs(model, pairs, choice.precision, cache, show_progress=show_progress)
+    scores, provenance = _scored(model, user_texts, item_texts, scoring, cache, show_progress)
     return PropensityTable.single_world(
         model.calibrator(scores.reshape(shape)),
         user_texts=tuple(user_texts),
         item_texts=tuple(item_texts),
         user_ids=tuple(user_ids),
         item_ids=tuple(item_ids),
-        provenance=_provenance(model, choice),
+        provenance=provenance,
     )
 
 
 def score_tests(
-    model: RewardModel,
+    model: AnyRewardModel,
     pairs: pd.DataFrame,
     *,
     scoring: ScoringConfig | None = None,
@@ -96,7 +96,7 @@ def score_tests(
     `logit(p) = log-odds of the base rate + slope * (score - mean score in the test)`.
 
     Args:
-        model: A model fitted on a log of tests.
+        model: A model, or an ensemble, fitted on a log of tests; as in `score_users_by_items`.
         pairs: Rows of `ClickLog.pairs`, such as `split.test`.
         scoring: As in `score_users_by_items`.
         cache: As in `score_users_by_items`.
@@ -111,12 +111,10 @@ def score_tests(
         )
     worlds = _tests(pairs)
     items = sorted({item for texts in worlds.values() for item in texts})
-    alone = model.network.pair_tokenizer.product([""], items)
-    choice = choose_precision(model, alone, scoring or ScoringConfig())
-    logits = score_pairs(model, alone, choice.precision, cache, show_progress=show_progress)
+    logits, provenance = _scored(model, [""], items, scoring, cache, show_progress)
     scores = dict(zip(items, logits, strict=True))
     rates = [model.calibrator(np.array([scores[item] for item in texts])) for texts in worlds.values()]
-    return _table_of_tests(worlds, rates, _provenance(model, choice))
+    return _table_of_tests(worlds, rates, provenance)
 
 
 def observed_tests(log: ClickLog, pairs: pd.DataFrame) -> PropensityTable:
@@ -182,15 +180,34 @@ def _progress(pairs: PairTokens, show: bool) -> Iterator[Callable[[IntArray], No
         yield advance
 
 
-def _provenance(model: RewardModel, choice: PrecisionChoice) -> dict[str, str]:
-    return {
+def _scored(
+    model: AnyRewardModel,
+    user_texts: Sequence[str],
+    item_texts: Sequence[str],
+    scoring: ScoringConfig | None,
+    cache: Path | None,
+    show_progress: bool,
+) -> tuple[FloatArray, dict[str, str]]:
+    """Scores of every user with every item, shape (U K,), and the provenance of a table made of them.
+
+    Members of an ensemble are scored one after another, each in shards of its own.
+    """
+    members = model.members if isinstance(model, RewardEnsemble) else (model,)
+    total, precisions, reasons = np.zeros(len(user_texts) * len(item_texts)), [], []
+    for member in members:
+        pairs = member.network.pair_tokenizer.product(user_texts, item_texts)
+        choice = choose_precision(member, pairs, scoring or ScoringConfig())
+        total += score_pairs(member, pairs, choice.precision, cache, show_progress=show_progress)
+        precisions.append(choice.precision)
+        reasons.append(choice.reason)
+    return total / len(members), {
         "model": model.fingerprint(),
         "network": model.network_fingerprint,
         "calibrator": model.calibrator.content_hash,
         "weights": model.info["weights"]["sha256"],
         "log": model.info["log"]["content_hash"],
-        "precision": choice.precision,
-        "scored": choice.reason,
+        "precision": " and ".join(sorted(set(precisions))),
+        "scored": "; ".join(dict.fromkeys(reasons)),
     }
 
 

@@ -84,11 +84,28 @@ def split_log(log: ClickLog, *, fractions: Sequence[float] = (0.7, 0.1, 0.1, 0.1
 
 def _parts(names: pd.Series[str], shares: NDArray[np.float64], seed: int) -> NDArray[np.int64]:
     """Number of the part that each row goes to, by the name of its group, shape (n,)."""
-    places = names.map({group: _place(group, seed) for group in names.unique()}).to_numpy(dtype=np.float64)
+    places = names.map({group: keyed_place(group, seed) for group in names.unique()}).to_numpy(dtype=np.float64)
     return np.searchsorted(np.cumsum(shares)[:-1], places, side="right").astype(np.int64)
 
 
-def _place(group: str, seed: int) -> float:
+def whole_groups(rows: pd.DataFrame, by: str, limit: int | None, seed: int = 0) -> pd.DataFrame:
+    """Rows of whole groups, in a random order of groups, until `limit` rows are reached.
+
+    Args:
+        rows: Rows of a part.
+        by: The split's column whose values stay together.
+        limit: Largest number of rows, but at least one group is taken; None takes all rows.
+        seed: Of the order of groups.
+    """
+    if limit is None or len(rows) <= limit:
+        return rows
+    groups = np.random.default_rng(seed).permutation(np.sort(rows[by].unique()))
+    rank = rows[by].map({group: place for place, group in enumerate(groups)})
+    sizes = rank.value_counts().sort_index().cumsum()
+    return rows[rank < max(1, int((sizes <= limit).sum()))].reset_index(drop=True)
+
+
+def keyed_place(group: str, seed: int) -> float:
     """A number in [0, 1) that depends on the group's name and the seed only."""
     digest = hashlib.sha256(f"{seed}\x1f{group}".encode()).digest()
     return int.from_bytes(digest[:7], "big") / 2**56

@@ -17,9 +17,10 @@ from scipy.special import logit
 
 from bandits.reward_models import checkpoint
 from bandits.reward_models.adapters import Adapter
+from bandits.reward_models.cross_encoder import BiEncoder
 from bandits.reward_models.examples import Examples
 from bandits.reward_models.fit_config import NO_PART_OF_A_FIT, FitConfig
-from bandits.reward_models.inference import Precision
+from bandits.reward_models.inference import training_precision
 from bandits.reward_models.network import Network
 from bandits.reward_models.objectives import batch_loss, mean_loss
 from bandits.reward_models.optimization import optimizer, rate
@@ -126,7 +127,7 @@ class Loop:
 
     def __init__(self, network: Network, fit: Examples, stop: Examples, config: FitConfig, folder: Path) -> None:
         self.network, self.fit, self.stop, self.config, self.folder = network, fit, stop, config, folder
-        self.precision = _precision(config, network.device)
+        self.precision = training_precision(config.precision, network.device)
         self.units = fit.units()
         batches = -(-len(self.units) // config.batch_size)
         self.steps_per_epoch = -(-batches // config.accumulation)
@@ -134,9 +135,8 @@ class Loop:
         self.scale = fit.weight / len(self.units) * config.batch_size * config.accumulation
         self.adapter = _prepare(network, fit, config, config.epochs * self.steps_per_epoch)
         # A frozen encoder always says the same: it is asked once.
-        frozen = config.tuning == "head"
-        self.vectors = network.vectors(fit.tokens, self.precision) if frozen else None
-        self.stop_vectors = network.vectors(stop.tokens, self.precision) if frozen else None
+        frozen = network.inference(self.precision).frozen if config.tuning == "head" else None
+        self.frozen_fit, self.frozen_stop = (frozen and frozen(examples.tokens) for examples in (fit, stop))
         self.trained = {name: p for name, p in network.model.named_parameters() if p.requires_grad}
         self.optimizer = optimizer(network.model, self.trained, config)
         self.best = self._copied()
@@ -209,10 +209,10 @@ class Loop:
         return float(total)
 
     def _loss(self, rows: IntArray) -> torch.Tensor:
-        if self.vectors is not None:
-            logits = self.network.model.logits(self.vectors[torch.from_numpy(rows).to(self.network.device)])
+        if self.frozen_fit is not None:
+            logits = self.frozen_fit(rows)
         else:
-            logits = self.network.forward(self.fit.tokens.batch(rows, self.network.device), self.precision)
+            logits = self.network.forward(self.fit.tokens, rows, self.precision)
         impressions, clicks = (self._tensor(values[rows]) for values in (self.fit.impressions, self.fit.clicks))
         contrast = torch.from_numpy(np.unique(self.fit.contrast[rows], return_inverse=True)[1]).to(logits.device)
         return batch_loss(logits, impressions, clicks, contrast, self.config) / self.scale
@@ -238,11 +238,11 @@ class Loop:
         at.epoch, at.step, at.train_loss, at.seconds = at.epoch + 1, 0, 0.0, seconds
 
     def _validation_scores(self) -> FloatArray:
-        if self.stop_vectors is None:
+        if self.frozen_stop is None:
             return self.network.logits(self.stop.tokens, self.precision)
         self.network.model.eval()
         with torch.inference_mode():
-            scores: FloatArray = self.network.model.logits(self.stop_vectors).double().cpu().numpy()
+            scores: FloatArray = self.frozen_stop(np.arange(len(self.stop.clicks))).double().cpu().numpy()
         return scores
 
     @contextmanager
@@ -304,6 +304,8 @@ def _prepare(network: Network, examples: Examples, config: FitConfig, steps: int
     if config.tuning == "head":
         model.requires_grad_(False)
         model.head.requires_grad_(True)
+        if isinstance(model, BiEncoder):
+            model.users.requires_grad_(True)
         return None
     if config.tuning != "full":
         adapter = Adapter(model, config, steps)
@@ -328,12 +330,6 @@ def _require_positions(network: Network, config: FitConfig) -> None:
             f"`max_length` and `prefix_tokens` must together be at most {positions}, the positions of this model. "
             f"Got {network.max_length} and {config.prefix_tokens}."
         )
-
-
-def _precision(config: FitConfig, device: torch.device) -> Precision:
-    if config.precision != "auto":
-        return config.precision
-    return "bfloat16" if device.type == "cuda" else "float32"
 
 
 def _describe(at: Progression) -> str:

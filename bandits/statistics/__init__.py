@@ -20,7 +20,7 @@ from bandits.statistics.aggregate import (
     stratified_bootstrap,
 )
 from bandits.statistics.bayes import BayesianComparison, bayesian_comparison
-from bandits.statistics.clusters import clustered_proportion, clustered_ratio
+from bandits.statistics.clusters import clustered_proportion, clustered_ratio, share_between
 from bandits.statistics.comparison import PairedComparison, paired_comparison
 from bandits.statistics.confidence_sequences import (
     ConfidenceSequence,
@@ -36,7 +36,14 @@ from bandits.statistics.confidence_sequences import (
     union_difference,
 )
 from bandits.statistics.effect import Effect
-from bandits.statistics.intervals import Interval, mean_interval, paired_difference, replications_needed
+from bandits.statistics.intervals import (
+    Interval,
+    MeanWithError,
+    mean_interval,
+    mean_with_error,
+    paired_difference,
+    replications_needed,
+)
 from bandits.statistics.lower_bound import bernoulli_divergence, lai_robbins_constant
 from bandits.statistics.means import (
     CupedArms,
@@ -97,6 +104,7 @@ __all__ = [
     "Effect",
     "GroupSequentialDesign",
     "Interval",
+    "MeanWithError",
     "Moments",
     "PairedComparison",
     "RankingAgreement",
@@ -132,6 +140,7 @@ __all__ = [
     "lai_robbins_constant",
     "logged_propensity_test",
     "mean_interval",
+    "mean_with_error",
     "minimum_detectable_difference",
     "minimum_detectable_effect",
     "moments",
@@ -158,6 +167,7 @@ __all__ = [
     "sample_size_two_proportions",
     "sample_sizes_two_proportions",
     "sequential_power",
+    "share_between",
     "stratified_bootstrap",
     "two_point_weights",
     "two_proportion_test",

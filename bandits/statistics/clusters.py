@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from bandits.statistics.checks import counts_of, require_fraction
 from bandits.statistics.effect import Effect, finite_array, wald_effect
-from bandits.statistics.intervals import Interval
+from bandits.statistics.intervals import Interval, mean_with_error
 from bandits.statistics.means import Moments, ratio_moments
 from bandits.statistics.proportions import proportion_interval
 
@@ -83,6 +83,56 @@ def clustered_proportion(
     else:
         worth = float(len(np.unique(np.asarray(cluster)[total > 0])))
     return proportion_interval(share * worth, worth, confidence=confidence)
+
+
+def share_between(values: ArrayLike, cluster: ArrayLike, block: ArrayLike | None = None) -> float:
+    """How much of the variance of a mean is there because clusters differ: 0 where they differ by chance alone.
+
+    The mean is that of `mean_with_error` with clusters for worlds, or crossed with blocks. The variance between the
+    clusters' own means, less what their members' spread explains of it (a method-of-moments estimate of a random
+    effect, not below 0), is put in relation to the mean's squared standard error.
+
+    Args:
+        values: One number per member, shape (N,), finite.
+        cluster: Cluster of each member, shape (N,), at least two.
+        block: Block of each member, shape (N,), where the same blocks (A/B tests, say) appear in every cluster: what a
+            block has in common then counts for no cluster. None without blocks; a single block counts as none.
+
+    Returns:
+        In [0, 1]; nan where a cluster has a single member (or block), or no cluster differs from another at all.
+
+    References:
+        Searle, Casella & McCulloch, "Variance components" (1992), chapter 4.
+
+    >>> round(share_between([1.0, 1.2, 3.0, 3.2], [0, 0, 1, 1]), 3)
+    0.995
+    """
+    array, names = finite_array("values", values), np.asarray(cluster)
+    blocks = np.zeros(array.shape, dtype=np.int64) if block is None else np.asarray(block)
+    if array.ndim != 1 or names.shape != array.shape or blocks.shape != array.shape:
+        raise ValueError(
+            "`values`, `cluster` and `block` must be vectors of one length. "
+            f"Got shapes {array.shape}, {names.shape} and {blocks.shape}."
+        )
+    clusters, blocks = (np.unique(given, return_inverse=True)[1] for given in (names, blocks))
+    count = int(clusters.max()) + 1
+    if count < 2:
+        raise ValueError("`cluster` must name at least two clusters. Got one.")
+    square = float(mean_with_error(array, np.column_stack([blocks, clusters])).error) ** 2
+    if len(np.unique(blocks)) > 1:
+        cells, cell = np.unique(np.stack([blocks, clusters]), axis=1, return_inverse=True)
+        array = np.bincount(cell.ravel(), weights=array) / np.bincount(cell.ravel())
+        means = np.bincount(cells[0], weights=array)[cells[0]] / np.bincount(cells[0])[cells[0]]
+        # Taking a block's mean out takes out a count-th of what its cells have of their own.
+        spread, clusters = (array - means) * np.sqrt(count / (count - 1)), cells[1]
+    else:
+        spread = array
+    groups = [clusters == number for number in range(count)]
+    if square == 0 or min(group.sum() for group in groups) < 2:
+        return float("nan")
+    between = np.var([array[group].mean() for group in groups], ddof=1) / count
+    within = sum(spread[group].var(ddof=1) / group.sum() for group in groups) / count**2
+    return float(max(0.0, between - within) / square)
 
 
 def _by_cluster(numerator: ArrayLike, denominator: ArrayLike, cluster: ArrayLike) -> Moments:

@@ -16,6 +16,8 @@ from experiments.config import Section
 from experiments.config_file import bundled_files, read_raw, resolve_policies
 from experiments.policy_specs import build_policy
 from experiments.problems import ConfigError, Problem, did_you_mean, from_pydantic, shown
+from experiments.studies.closed_loop_config import ClosedLoopStudy, closed_loop_problems, quick_closed_loop
+from experiments.studies.headlines.config import HeadlinesStudy, headlines_problems, quick_headlines
 from experiments.studies.observed import ships_for_good
 from experiments.studies.replay_config import AsosStudy, ReplayStudy, UpworthyStudy, quick_replay, replay_problems
 from experiments.studies.watched import CONTROL
@@ -255,4 +257,6 @@ KINDS: dict[str, Kind] = {
     "effects": Kind(EffectsStudy, _effects_problems, _quick_effects),
     "asos": Kind(AsosStudy, _replay_problems, quick_replay),
     "upworthy": Kind(UpworthyStudy, _replay_problems, quick_replay),
+    "headlines": Kind(HeadlinesStudy, headlines_problems, quick_headlines),
+    "closed_loop": Kind(ClosedLoopStudy, closed_loop_problems, quick_closed_loop),
 }

@@ -68,7 +68,13 @@ class ModelTrials:
         """
         fit = _fit_config(loaded).model_copy(update={"seed": self._config.search.seed})
         described = fit.model_dump(mode="json", exclude={"scoring", "evaluation", "checkpoint_steps", "device"})
-        made_of = [self._split_hash, described, weights_in(fit.weights), provenance.modeling_hash()]
+        made_of = [
+            self._split_hash,
+            described,
+            weights_in(fit.weights),
+            weights_in(fit.teacher, "reward_model.json"),
+            provenance.modeling_hash(),
+        ]
         file = self._storage / f"{hash_of(made_of)}.json"
         stored = self._stored(file)
         if stored is None:

@@ -43,7 +43,7 @@ def test_all_problems_are_reported_at_once_with_the_nearest_name(tmp_path: Path)
         "simulation.chunk": "must be greater than or equal to 1. Got 0.",
         "simulation.replications": "must be a valid integer. Got {'x': 1}.",
         "reward_model.epoch": "unknown key. Did you mean `epochs`?",
-        "reward_model.loss": "must be 'binomial' or 'within_test'. Got 'binomal'. Did you mean `binomial`?",
+        "reward_model.loss": "must be 'binomial', 'within_test' or 'both'. Got 'binomal'. Did you mean `binomial`?",
         "--set": "must look like a.b.c=value. Got 'seed'.",
         "policies.LinUBC": "unknown policy `LinUBC`. Did you mean `LinUCB`?",
         "policies.UCB1.widht": "`UCB1` has no such parameter. Did you mean `width`?",

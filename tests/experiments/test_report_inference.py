@@ -166,5 +166,18 @@ def test_a_run_of_an_earlier_version_is_refused(run: tuple[RunData, str]) -> Non
 
 def _with(data: RunData, **changes: object) -> Any:
     """The same data with some attributes changed."""
-    names = ("config", "rounds", "curves", "world", "table", "num_worlds", "num_units", "unit", "summary", "manifest")
-    return SimpleNamespace(**({name: getattr(data, name) for name in (*names, "traces")} | changes))
+    names = (
+        "config",
+        "rounds",
+        "curves",
+        "world",
+        "clusters",
+        "members",
+        "same_arms",
+        "table",
+        "num_worlds",
+        "num_units",
+    )
+    return SimpleNamespace(
+        **({name: getattr(data, name) for name in (*names, "unit", "summary", "manifest", "traces")} | changes)
+    )

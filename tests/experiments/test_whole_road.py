@@ -53,12 +53,17 @@ def test_chinese_headlines_go_the_whole_road(tmp_path: Path) -> None:
         for topic in TOPICS
     ]
     pd.DataFrame(rows).to_csv(tmp_path / "clicks.csv", index=False)
-    text = f"name: chinese\ndata: {{source: click_log, path: clicks.csv, max_users: 20}}\n{FIT}}}{REST}"
+    rest = REST.replace("features: 4", "features: 4, segments: {readers: 读者}")
+    text = f"name: chinese\ndata: {{source: click_log, path: clicks.csv, max_users: 20}}\n{FIT}}}{rest}"
     folder = run(tmp_path, text)
     html = folder.report_file.read_text(encoding="utf-8")
     assert "今天的足球新闻" in html
     assert "喜欢" in html
     assert "TF-IDF" in html
+    assert "two towers" in html
+    assert "Lead of BERT in log loss per impression" in html
+    assert ("What follows from its worlds deserves little trust" in html) == bool(folder.read_json("model")["unbeaten"])
+    assert "segment: readers" in html
     table = folder.table("model")
     assert table is not None
     assert table.p.shape == (1, 20, 4)
@@ -93,6 +98,7 @@ def test_a_log_of_tests_becomes_one_world_per_held_out_test(tmp_path: Path) -> N
     assert 1 < worlds <= 4
     html = folder.report_file.read_text(encoding="utf-8")
     assert "Pairs in the right order" in html
+    assert "Left out: item rate (held-out items are new" in html
     assert "the world of observed click rates" in html
     assert folder.read_json("agreement")["num_pairs"] >= 0
 

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -130,6 +131,11 @@ def test_nothing_is_one_more_item_for_everybody() -> None:
     np.testing.assert_allclose(wider.p[0], [[0.1, 0.2, 0.05], [0.3, 0.4, 0.05]])
     assert wider.item_texts[0, 2] == "(nothing recommended)"
     assert wider.num_items.tolist() == [3]
+    two = PropensityTable.interleaved({"m": table, "n": table})
+    assert with_null_item(two, 0.05).p[:, :, 2].tolist() == [[np.float32(0.05)] * 2] * 2
+    unlike = replace(two, num_items=np.array([2, 1]), p=two.p * [[[1, 1]], [[1, 0]]])
+    with pytest.raises(ValueError, match=r"must be left out where worlds differ in their number of items"):
+        with_null_item(unlike, 0.05)
     assert segments_of(table, {"flies": "PILOT", "bakes": "bak"}) == {"flies": [1], "bakes": [0]}
     assert segments_of(table, {"bakes": "bak"}) == {"bakes": [0], "others": [1]}
     assert segments_of(table, {}) is None

@@ -10,10 +10,11 @@ from typing import Literal, NamedTuple
 import pandas as pd
 
 from bandits.reward_models.log_format import SOURCE_FORMATS, SourceFormat
-from bandits.reward_models.sources import ebnerd, kuairand, kuairec, mind, open_bandit
+from bandits.reward_models.sources import ebnerd, jester, kuairand, kuairec, mind, open_bandit
 from bandits.reward_models.sources.files import DataFile, Log, find_companion, find_logs, is_archive
 
 DEFAULT_WATCH_RATIO = 2.0
+DEFAULT_RATING = 5.0
 
 
 class SourceLog(NamedTuple):
@@ -57,6 +58,7 @@ _SOURCES: dict[SourceFormat, _Source] = {
     "kuairand-random": _Source(("log_random_*.csv",), (kuairand.CAPTIONS,), (kuairand.USERS,), "folder"),
     "kuairand-standard": _Source(("log_standard_*.csv",), (kuairand.CAPTIONS,), (kuairand.USERS,), "folder"),
     "open-bandit": _Source(open_bandit.LOGS, (open_bandit.ITEMS,), plain_names=True),
+    "jester": _Source((jester.LOG,), (jester.JOKES,), plain_names=True),
 }
 
 
@@ -92,7 +94,12 @@ def source_files(path: Path, format: SourceFormat) -> list[Path]:
 
 
 def read_source(
-    path: Path, format: SourceFormat, *, watch_ratio: float | None = None, tabs: Sequence[int] | None = None
+    path: Path,
+    format: SourceFormat,
+    *,
+    watch_ratio: float | None = None,
+    tabs: Sequence[int] | None = None,
+    rating: float | None = None,
 ) -> SourceLog:
     """Read a data set; the module of its name says how it lies on disk and what becomes of it.
 
@@ -101,6 +108,7 @@ def read_source(
         format: The data set.
         watch_ratio: KuaiRec: a video counts as clicked when a larger share of it was watched; by default 2.
         tabs: KuaiRand: tabs of the app whose rows are read; None for all.
+        rating: Jester: a joke counts as clicked when it was rated at least so; by default 5.
 
     Raises:
         FileNotFoundError: When a file is missing.
@@ -112,6 +120,10 @@ def read_source(
         raise ValueError(f"`watch_ratio` must be a number, 0 or more. Got {watch_ratio}.")
     if tabs is not None and not format.startswith("kuairand"):
         raise ValueError(f"`tabs` must be left out for {format}. Got {list(tabs)}.")
+    if rating is not None and format != "jester":
+        raise ValueError(f"`rating` must be left out for {format}. Got {rating}.")
+    if rating is not None and not -10 <= rating <= 10:
+        raise ValueError(f"`rating` must be a number from -10 to 10. Got {rating}.")
     logs = _logs(path, format)
     name = ", ".join(log.file.place for log in logs)
     if format == "mind":
@@ -125,6 +137,10 @@ def read_source(
     elif format in ("kuairand-random", "kuairand-standard"):
         rows, facts = kuairand.read_kuairand(logs, tabs)
         name += "" if tabs is None else f" (tab {', '.join(map(str, tabs))})"
+    elif format == "jester":
+        threshold = DEFAULT_RATING if rating is None else rating
+        rows, facts = jester.read_jester(logs, threshold)
+        name += f" (rating >= {threshold:g})"
     else:
         rows, facts = open_bandit.read_open_bandit(logs)
     return SourceLog(rows, name, facts)

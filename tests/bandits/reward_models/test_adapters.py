@@ -18,6 +18,7 @@ pytestmark = pytest.mark.model
 
 TUNINGS = ("head", "lora", "adalora", "ia3", "prefix")
 CONFIG = FitConfig(
+    precision="float32",
     weights="tiny",
     epochs=2,
     patience=2,
@@ -117,6 +118,20 @@ def test_interrupted_fit_ends_like_an_uninterrupted_one(
         RewardModel.fit(*parts, config, cache=tmp_path / "cut")
     monkeypatch.setattr(checkpoint, "save", save)
     assert RewardModel.fit(*parts, config, cache=tmp_path / "cut").fingerprint() == whole.fingerprint()
+
+
+@pytest.mark.parametrize("tuning", ["head", "prefix"])
+def test_rounded_encoders_train_and_score_too(tuning: str, parts: tuple[Any, Split], tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"tuning": tuning, "epochs": 1, "precision": "bfloat16"})
+    rounded = RewardModel.fit(*parts, config, cache=tmp_path)
+    exact = RewardModel.fit(*parts, config.model_copy(update={"precision": "float32"}), cache=tmp_path)
+    start = start_of(rounded, parts[1], config)
+    pairs = exact.network.pair_tokenizer.product(USERS, ITEMS)
+    found = [
+        model.network.logits(pairs) for model in (exact, rounded, RewardModel(start, exact.calibrator, "pairs", {}))
+    ]
+    assert 0 < np.abs(found[1] - found[0]).max() < 0.1 * np.abs(found[2] - found[0]).max()
+    assert 0 < np.abs(exact.network.logits(pairs, "bfloat16") - found[0]).max() < 0.01
 
 
 def test_merged_weights_are_what_the_papers_say(parts: tuple[Any, Split], tmp_path: Path) -> None:

@@ -90,6 +90,22 @@ def test_report_of_deciles_adds_up() -> None:
     json.dumps(found, allow_nan=False)
 
 
+def test_parts_are_told_like_deciles() -> None:
+    p, n, c = sample(5, surplus=1.3)
+    names = np.array(["tea", "", "coffee"])[OF_USER % 3]
+    found = calibration_report(p, n, c, OF_USER, OF_USER, {"segment": names.tolist(), "time": ["now"] * len(p)})[
+        "parts"
+    ]
+    assert [(row["by"], row["name"]) for row in found] == [("segment", "coffee"), ("segment", "tea"), ("time", "now")]
+    for row, members in zip(found, (names == "coffee", names == "tea", np.full(len(p), True)), strict=True):
+        assert row["impressions"] == n[members].sum()
+        assert row["predicted"] == pytest.approx(np.average(p[members], weights=n[members]))
+        assert row["observed"] == pytest.approx(c[members].sum() / n[members].sum())
+        alone = observed_over_predicted(p[members], n[members], c[members], OF_USER[members])
+        assert (row["ratio"], row["low"], row["high"]) == (alone.ratio, alone.low, alone.high)
+    assert calibration_report(p, n, c, OF_USER, OF_USER)["parts"] == []
+
+
 @pytest.mark.parametrize("clicks", [np.zeros(3), np.full(3, 10.0), np.array([0.0, 1.0, 5.0])])
 @pytest.mark.parametrize("unit", [["a"] * 3, list("abc")])
 def test_degenerate_rows_have_plain_numbers(clicks: np.ndarray, unit: list[str]) -> None:

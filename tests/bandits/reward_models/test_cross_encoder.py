@@ -156,7 +156,9 @@ def test_network_of_another_architecture_is_refused(small_model: Callable[[str],
     with pytest.raises(ValueError, match=r"must hold an encoder and its head. Got .*, without head.safetensors"):
         load(lambda folder: (folder / "head.safetensors").unlink())
     wide = {"head.weight": torch.zeros(1, 48), "head.bias": torch.zeros(1)}
-    about = {"architecture": "bert", "pooling": "mean"}
+    about = {"architecture": "bert", "pooling": "mean", "kind": "cross"}
+    with pytest.raises(ValueError, match=r"must say what it is the head of. Got \{'pooling': 'mean'\}"):
+        load(lambda folder: save_file(wide, folder / "head.safetensors", metadata={"pooling": "mean"}))
     with pytest.raises(ValueError, match=r"'bert' with 32 hidden units: .*\(1, 32\).* Got .*\(1, 48\)"):
         load(lambda folder: save_file(wide, folder / "head.safetensors", metadata=about))
     with pytest.raises(ValueError, match=r"head.safetensors in .* must be readable"):

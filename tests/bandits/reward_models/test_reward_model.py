@@ -124,6 +124,62 @@ def test_evaluation_tells_how_far_rates_are_off(fitted: tuple[RewardModel, Split
     assert evaluate(model, split)["classification"] == {}
 
 
+def test_baselines_stand_beside_bert_on_the_same_rows(fitted: tuple[RewardModel, Split], tmp_path: Path) -> None:
+    model, split = fitted
+    found = evaluate(model, split, segments={"even": "[02468]$"})
+    losses = {name: numbers["log_loss"] for name, numbers in found["models"].items()}
+    assert list(losses) == [
+        "BERT",
+        "base rate",
+        "item rate",
+        "TF-IDF + logistic regression",
+        "embeddings + logistic regression",
+        "embeddings + boosted trees",
+        "matrix factorization",
+        "two towers",
+    ]
+    assert found["left_out"] == {}
+    for name, lead in found["leads"].items():
+        assert lead["log_loss"]["lead"] == pytest.approx(losses[name] - losses["BERT"])
+    # Every reader likes the same items: an item's rate is all there is to know, and BERT cannot know more.
+    assert "item rate" in found["unbeaten"]
+    assert "base rate" not in found["unbeaten"]
+    assert max(losses[name] for name in losses if name != "base rate") < losses["base rate"] - 0.02
+    assert found["rows"]["baselines"] == len(split.train)
+    parts = found["calibration"]["parts"]
+    assert [(part["by"], part["name"]) for part in parts] == [("segment", "even"), ("segment", "others")]
+    assert sum(part["impressions"] for part in parts) == split.test["impressions"].sum()
+    model.save(tmp_path / "model", evaluation=found)
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert "BERT earns nothing here: with 95 percent confidence it does not beat" in card
+    assert "| segment: even | " in card
+    json.dumps(found, allow_nan=False)
+
+
+def test_baselines_take_the_rows_that_bert_was_fitted_on(pairs_frame: pd.DataFrame, tmp_path: Path) -> None:
+    model, split = fit(pairs_frame.assign(time="2026-01-01"), tmp_path, epochs=1, max_train_rows=50)
+    found = evaluate(model, split)
+    assert found["rows"]["baselines"] == model.info["rows"]["trained_on"] == 50
+    assert found["calibration"]["parts"] == []  # one time has no halves
+
+
+def test_logs_without_users_have_fewer_baselines(tmp_path: Path) -> None:
+    """Each item is in one part only, so that no held-out item has a rate of its own."""
+    random = np.random.default_rng(2)
+    items = [f"news of day {day}" for day in range(40)]
+    model, split = fit(
+        pd.DataFrame({"item_text": items, "impressions": 200, "clicks": random.binomial(200, 0.1, 40)}),
+        tmp_path,
+        epochs=1,
+    )
+    found = evaluate(model, split)
+    assert found["left_out"] == dict.fromkeys(("matrix factorization", "two towers"), "the log has no users")
+    assert found["models"]["item rate"]["auc"] == 0.5
+    model.save(tmp_path / "model", evaluation=found)
+    assert "Left out: matrix factorization (the log has no users)" in (tmp_path / "model" / "README.md").read_text()
+    json.dumps(found, allow_nan=False)
+
+
 def test_chosen_calibrator_is_told_and_kept(pairs_frame: pd.DataFrame, tmp_path: Path) -> None:
     model, split = fit(pairs_frame, tmp_path, epochs=1, calibration="auto")
     rows = split.calibration
@@ -172,7 +228,27 @@ def test_finished_fit_is_loaded_not_repeated(
 
 def test_tests_are_learned_from_differences_inside_them(tests_frame: pd.DataFrame, tmp_path: Path) -> None:
     model, split = fit(tests_frame, tmp_path, loss="within_test", epochs=6)
-    found = evaluate(model, split)["models"]
+    evaluation = evaluate(model, split)
+    found = evaluation["models"]
+    assert list(found) == [
+        "BERT",
+        "no difference",
+        "TF-IDF + logistic regression",
+        "embeddings + logistic regression",
+    ]
+    assert set(evaluation["left_out"]) == {
+        "item rate",
+        "embeddings + boosted trees",
+        "matrix factorization",
+        "two towers",
+    }
+    assert found["no difference"]["pairwise_accuracy"] == 0.5
+    for name, lead in evaluation["leads"].items():
+        gained = found["BERT"]["pairwise_accuracy"] - found[name]["pairwise_accuracy"]
+        assert lead["pairwise_accuracy"]["lead"] == pytest.approx(gained)
+        lost = found[name]["conditional_log_loss"] - found["BERT"]["conditional_log_loss"]
+        assert lead["conditional_log_loss"]["lead"] == pytest.approx(lost)
+    assert "no difference" not in evaluation["unbeaten"]
     assert found["BERT"]["pairwise_accuracy_significant"] > 0.9
     assert found["BERT"]["log_loss"] < found["no difference"]["log_loss"]
     table = score_tests(model, split.test)
@@ -249,6 +325,8 @@ def test_a_threshold_needs_a_level(tests_frame: pd.DataFrame, tmp_path: Path) ->
     model, split = fit(tests_frame, tmp_path, loss="within_test", epochs=1)
     with pytest.raises(ValueError, match="`threshold` must be None for a model of tests"):
         evaluate(model, split, EvaluationConfig(threshold=0.1))
+    with pytest.raises(ValueError, match="`segments` must be empty for a model of tests"):
+        evaluate(model, split, segments={"any": "."})
     calibration = evaluate(model, split)["calibration"]
     assert calibration["overall"]["ratio"] == pytest.approx(1)  # each contrast's own clicks are taken as known
     assert calibration["units"] == split.test[split.by].nunique()
@@ -286,7 +364,7 @@ def test_wrong_kind_of_table_is_refused(fitted: tuple[RewardModel, Split]) -> No
         score_tests(model, split.test)
     with pytest.raises(ValueError, match="must not be empty"):
         score_users_by_items(model, [], ["a"])
-    with pytest.raises(ValueError, match=r"Scores of 300,000 users and 400,000 items must fit into memory.*Got 6,"):
+    with pytest.raises(ValueError, match=r"Scores of 300,000 users and 400,000 items must fit into memory.*Got 7,"):
         score_users_by_items(model, ["a reader"] * 300_000, ["a text"] * 400_000)
     with pytest.raises(ValueError, match="as many as"):
         model.scores(["u"], ["a", "b"])

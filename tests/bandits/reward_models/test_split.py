@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from bandits.reward_models import Split, click_log_from_frame, read_click_log, split_log
+from bandits.reward_models.split import whole_groups
 
 
 def values(split: Split, column: str) -> list[set[str]]:
@@ -71,3 +72,14 @@ def test_too_few_groups_are_refused(pairs_frame: pd.DataFrame) -> None:
 def test_fractions_must_be_four_shares(pairs_frame: pd.DataFrame, fractions: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="four positive numbers that sum to 1"):
         split_log(click_log_from_frame(pairs_frame), fractions=fractions)
+
+
+def test_a_limit_takes_whole_groups(pairs_frame: pd.DataFrame) -> None:
+    for limit in (1, 23, 100):
+        taken = whole_groups(pairs_frame, "user_text", limit, seed=1)
+        assert set(taken.groupby("user_text").size()) == {5}
+        assert len(taken) == max(5, limit // 5 * 5)  # one group even where it is larger
+        assert taken.equals(whole_groups(pairs_frame, "user_text", limit, seed=1))
+    assert not taken.equals(whole_groups(pairs_frame, "user_text", 100, seed=2))
+    for none in (None, len(pairs_frame)):
+        assert whole_groups(pairs_frame, "user_text", none) is pairs_frame

@@ -205,7 +205,7 @@ def test_matrix_factorization_learns_who_likes_what():
         (lambda: PriorGreedy(2.0), ValueError, r"`epsilon` must lie in \[0.0, 1.0\]. Got 2.0."),
         (lambda: PriorGreedy().layout(Problem(1, 3)), ValueError, "PriorGreedy needs an environment that hands out"),
         (lambda: NoRecommendation().layout(Problem(1, 3)), ValueError, "NoRecommendation needs an environment"),
-        (lambda: users(1, null_arm=4), ValueError, "`null_arm` must be an item 0..3 of a table of one world. Got 4."),
+        (lambda: users(1, null_arm=4), ValueError, "`null_arm` must be an item 0..3, there in every world. Got 4."),
         (lambda: users(1, segments={"a": [0, 0]}), ValueError, "`segments` must hold every user. Got none for user 1."),
         (lambda: users(1, segments={"a": [30]}), ValueError, r"`segments` must hold users 0..29, each once."),
         (
