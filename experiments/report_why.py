@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from experiments.explain_command import MISSING_CAPTUM
+from experiments.explain_command import why_no_words
 from experiments.figures import arm_names
 from experiments.html_page import number, percent
 from experiments.run_data import RunData
@@ -64,11 +64,9 @@ def _intro(data: RunData, item: str) -> str:
 
 
 def _effect_words(data: RunData) -> str:
-    if not data.model:
-        return ""
-    found = data.why["words"]
+    fit, found = data.config.reward_model, data.why["words"]
     if found is None:
-        return MISSING_CAPTUM
+        return why_no_words(fit) if fit is not None and data.model else ""
     return (
         f"The reward model predicts that {percent(found['probability'])} click, and {percent(found['without_words'])} "
         "with a mask in place of every word. The figure divides the difference of both log-odds among the words."

@@ -17,7 +17,7 @@ from bandits.environment import CompiledEnvironment
 from bandits.propensity_table import PropensityTable
 from bandits.table_world import TableEnvironment, TableWorld
 from experiments.config import ExplainConfig, LoadedConfig
-from experiments.explain_command import MODEL_FOLDER, has_captum
+from experiments.explain_command import MODEL_FOLDER, why_no_words
 from experiments.policy_specs import Resolved, build_policy
 from experiments.problems import did_you_mean
 from experiments.run_data import RunData
@@ -128,8 +128,9 @@ def _most_shown(data: RunData, null_arm: int | None) -> int:
 
 
 def _words(data: RunData, user: int, item: int) -> dict[str, Any] | None:
-    """The words' effects; None without a reward model, or without the library."""
-    if not data.model or data.table is None or not has_captum():
+    """The words' effects; None without a reward model, or where it cannot be explained."""
+    fit = data.config.reward_model
+    if not data.model or data.table is None or fit is None or why_no_words(fit):
         return None
     texts = [data.table.user_texts[user], str(data.table.item_texts[0, item])]
     about = {"texts": texts, "fingerprint": data.model["fingerprint"]}

@@ -81,10 +81,12 @@ def explain_click(model: RewardModel, user_text: str, item_text: str) -> Explana
 
     Raises:
         ImportError: When captum is missing (extra `explain`).
-        ValueError: When `item_text` is empty.
+        ValueError: When `item_text` is empty, or the model is a bi-encoder.
     """
     if not item_text.strip():
         raise ValueError("`item_text` must not be empty. Got an empty text.")
+    if model.network.model.kind != "cross":
+        raise ValueError("`model` must be a cross-encoder, which reads user and item together. Got a bi-encoder.")
     try:
         from captum.attr import LayerIntegratedGradients
     except ImportError as error:

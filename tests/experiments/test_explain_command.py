@@ -6,9 +6,17 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from bandits.reward_models import FitConfig, RewardModel, click_log_from_frame, explain_click, split_log
+from bandits.reward_models import (
+    FitConfig,
+    RewardModel,
+    click_log_from_frame,
+    explain_click,
+    fit_reward_model,
+    split_log,
+)
 from experiments import explain_command
 from experiments.cli import app
+from experiments.explain_command import why_no_words
 
 
 def call(*arguments: str) -> tuple[int, str, str]:
@@ -34,6 +42,28 @@ def test_it_prints_the_words_of_both_texts(tmp_path: Path) -> None:
     code, _, err = call(str(tmp_path / "run"), "--item", " ")
     assert code == 2
     assert "`item_text` must not be empty" in err
+
+
+@pytest.mark.model
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"architecture": "bi"}, "`model` must be a cross-encoder"),
+        ({"members": 2}, "must hold a single model. Got an ensemble: try its member"),
+    ],
+)
+def test_what_cannot_be_explained_is_refused(changes: dict[str, object], message: str, tmp_path: Path) -> None:
+    rows = [(f"reader {u}", f"story of {word}", 50, u % 5) for u in range(40) for word in ("rain", "sun")]
+    log = click_log_from_frame(pd.DataFrame(rows, columns=["user_text", "item_text", "impressions", "clicks"]))
+    settings = {"weights": "tiny", "epochs": 1, "learning_rate": 1e-3, "max_length": 16}
+    config = FitConfig.model_validate(settings | changes)
+    fit_reward_model(log, split_log(log), config, cache=tmp_path / "fits").save(tmp_path / "model")
+    code, _, err = call(str(tmp_path / "model"), "--item", "story of rain")
+    assert code == 2
+    assert message in err
+    assert why_no_words(config)
+    assert not why_no_words(FitConfig())
 
 
 @pytest.mark.faults

@@ -16,7 +16,7 @@ import pytest
 from bandits import PropensityTable
 from bandits.plots import plot_word_effects
 from bandits.reward_models import RewardModel, explain_click
-from experiments import why
+from experiments import explain_command
 from experiments.config import ConfigError, load_config
 from experiments.figures import strongest_words
 from experiments.report_why import sum_words
@@ -178,7 +178,7 @@ def test_words_are_those_of_the_fitted_model(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr("bandits.reward_models.explain_click", never, raising=False)
     assert run(tmp_path, CLICKS, page=False).read_json("why") == found
-    monkeypatch.setattr(why, "has_captum", lambda: False)
+    monkeypatch.setattr(explain_command, "has_captum", lambda: False)
     without = run(tmp_path, CLICKS)
     assert without.read_json("why")["words"] is None
     assert "pip install &#39;click-bandits[explain]&#39;" in without.report_file.read_text(encoding="utf-8")

@@ -192,7 +192,13 @@ def test_policies_without_a_score_say_so():
         policy.reset(problem, RandomStreams(1, 1))
         assert policy.score_parts(context.take(np.array([0]))) is None
     designs = {name for name in POLICIES if name.endswith("Test")}
-    assert set(POLICIES) - scored == designs | {"FixedSplit", "Exp3", "NoRecommendation", "NeuralGreedy"}
+    assert set(POLICIES) - scored == designs | {
+        "FixedSplit",
+        "Exp3",
+        "NoRecommendation",
+        "NeuralGreedy",
+        "RefittedModel",
+    }
 
 
 @pytest.mark.parametrize("name", ["PriorThompson", "MatrixFactorization"])
