@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from experiments.cli import app
 from experiments.config import load_config
-from experiments.learned_worlds import _inputs_hash, _read
+from experiments.learned_worlds import _inputs_hash, read_source
 from experiments.problems import ConfigError
 
 LEVELS = ",".join(f"{level}_level_category_name" for level in ("first", "second", "third"))
@@ -65,9 +65,9 @@ def test_check_log_says_what_is_wrong(folder: Path, more: list[str], message: st
 def test_a_config_names_folder_format_and_threshold(folder: Path) -> None:
     (folder / "k.yaml").write_text(CONFIG % ", format: kuairec-small, watch_ratio: 0.5")
     config = load_config(str(folder / "k.yaml")).config
-    assert _read(config).log.rows["clicks"].tolist() == [30, 30]
+    assert read_source(config).log.rows["clicks"].tolist() == [30, 30]
     default = load_config(str(folder / "k.yaml"), ["data.watch_ratio=null", "data.format=auto"]).config
-    assert _read(default).log.rows["clicks"].tolist() == [0, 30]
+    assert read_source(default).log.rows["clicks"].tolist() == [0, 30]
     assert _inputs_hash(default) != _inputs_hash(config)
     before = _inputs_hash(config)
     (folder / "data" / "unrelated.csv").write_text("x\n")
