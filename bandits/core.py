@@ -168,6 +168,16 @@ class Policy(ABC):
         """Probability of each arm being chosen in `context`, shape (N, K); None when unknown. Draws no numbers."""
         return None
 
+    def score_parts(self, context: Context) -> Mapping[str, FloatArray] | None:
+        """Why this arm: the parts of the score by which `select` would choose now, which changes nothing.
+
+        Returns:
+            Name of a part to its size for each arm, shape (N, K), NaN where the arm is not available. The parts of an
+            arm add up to its score, and `select` takes an available arm with the highest, draws included, unless it
+            explores at random. None for a policy that compares no such scores.
+        """
+        return None
+
     def stop(self) -> BoolArray | None:
         """Whether the policy has seen enough in each replication, shape (N,); None for one that never stops."""
         return None

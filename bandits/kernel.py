@@ -106,6 +106,8 @@ class Kernel:
         stop: `(state) -> bool`, whether enough has been seen.
         recommend: `(state) -> arm`, or -1.
         record: `(state, out)` fills `out` (M,) with the values that `KernelPolicy.record_names` names.
+        parts: `(state, context, random, out)` fills `out` (M, K) with the parts, `KernelPolicy.part_names`, whose sum
+            `select` would compare. It gets a copy of the stream, and draws from it what `select` would draw.
     """
 
     select: Hook
@@ -115,6 +117,7 @@ class Kernel:
     stop: Hook | None = None
     recommend: Hook | None = None
     record: Hook | None = None
+    parts: Hook | None = None
 
     def link(self, wrap: Wrap) -> Kernel:
         """The same kernel with `wrap` (compile, or leave alone) applied to every hook."""

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from bandits.compiled.specialize import specialized
+from bandits.compiled.specialize import as_python, specialized
 from bandits.core import BoolArray, Context, Feedback, FloatArray, IntArray, Policy, Problem
-from bandits.kernel import ComposedKernel, Kernel, Layout, ScalarContext, ScalarFeedback
+from bandits.kernel import ComposedKernel, Kernel, Layout, ScalarContext, ScalarFeedback, State
 from bandits.memory import require_memory
 from bandits.random_streams import RandomStreams
 
@@ -25,9 +25,11 @@ class KernelPolicy(Policy):
 
     Attributes:
         kernel: The hooks.
+        part_names: Names of the parts of a score that the `parts` hook tells, length M.
     """
 
     kernel: Kernel | ComposedKernel
+    part_names: tuple[str, ...] = ()
 
     @abstractmethod
     def layout(self, problem: Problem) -> Layout:
@@ -64,6 +66,18 @@ class KernelPolicy(Policy):
         )
         self._rows.start_rows(*self._state, random.state)
 
+    def resume(self, problem: Problem, state: State, random: RandomStreams) -> None:
+        """Go on where one replication stands that was played elsewhere.
+
+        Args:
+            problem: What it plays, with one replication.
+            state: What its kernel remembers; kept, not copied.
+            random: Its stream, as far as it has been drawn from.
+        """
+        self._problem, self._random = problem, random
+        self._hooks = self.kernel.link(lambda hook: hook)
+        self._state = (state.params, state.arm[np.newaxis], state.shared[np.newaxis], state.work[np.newaxis])
+
     def select(self, context: Context) -> IntArray:
         """Choose an available arm in every replication, shape (N,)."""
         out = np.empty(self._problem.num_envs, dtype=np.int64)
@@ -90,6 +104,16 @@ class KernelPolicy(Policy):
         out = np.zeros((self._problem.num_envs, self._problem.num_arms))
         self._rows.propensities_rows(*self._state, _scalar_rows(context), out)
         return out
+
+    def score_parts(self, context: Context) -> dict[str, FloatArray] | None:
+        """Parts of the score by which `select` would choose, name to shape (N, K); None when the kernel has none."""
+        if self._hooks.parts is None:
+            return None
+        out = np.zeros((self._problem.num_envs, len(self.part_names), self._problem.num_arms))
+        rows = as_python(self.kernel, None)  # asked for now and then: compiling takes longer than interpreting
+        with np.errstate(all="ignore"):
+            rows.parts_rows(*self._state, self._random.state.copy(), _scalar_rows(context), out)
+        return {name: np.where(context.available, out[:, m], np.nan) for m, name in enumerate(self.part_names)}
 
     def stop(self) -> BoolArray | None:
         """Whether the policy has seen enough in each replication, shape (N,); None when the kernel never stops."""

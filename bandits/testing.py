@@ -229,6 +229,22 @@ def check_propensities(make: MakePolicy) -> None:
         assert np.all(chances[~context.available] == 0), "`propensities` of arms that are not available must be 0."
 
 
+def check_score_parts(make: MakePolicy) -> None:
+    """Where a score has parts, available arms have them all, others none, and asking changes no choice."""
+    policy, world = _batched(make), PracticeWorld(6, absent=True)
+    _play(policy, world, 23)
+    observation, silent = world.reset(seed=3)[0], copy.deepcopy(policy)
+    for t in range(3):  # arms are missing in one of them
+        context = context_of(observation, world.problem(23), 23 + t)
+        for name, part in (policy.score_parts(context) or {}).items():
+            assert part.shape == context.available.shape, f"Part `{name}` must have shape (N, K). Got {part.shape}."
+            missing = np.isnan(part)
+            assert np.array_equal(missing, ~context.available), f"Part `{name}` must be NaN just where no arm is there."
+        arms = policy.select(context)
+        assert np.array_equal(arms, silent.select(context)), "`score_parts` must change no choice."
+        observation, *_ = world.step(arms)
+
+
 def check_adaptive_is_said(make: MakePolicy) -> None:
     """A policy that says it is not adaptive chooses the same whatever comes of it."""
     if _batched(make).adaptive:
@@ -271,6 +287,7 @@ POLICY_CHECKS: tuple[Callable[[MakePolicy], None], ...] = (
     check_one_replication_one_arm,
     check_late_feedback,
     check_propensities,
+    check_score_parts,
     check_adaptive_is_said,
     check_defaults_are_immutable,
     check_repr_shows_parameters,

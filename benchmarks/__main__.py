@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from time import perf_counter
 from typing import NamedTuple
 
 from benchmarks.measure import add_settings, say
+from benchmarks.report import replace_section, section_of
 
 
 class Part(NamedTuple):
@@ -40,6 +40,7 @@ PARTS = {
     "memory": Part("Peak memory"),
     "startup": Part("Start-up"),
     "scoring": Part("Scoring", compares_threads=False),
+    "compression": Part("Compression", compares_threads=False),
     "studies": Part("Studies", compares_threads=False),
     "device": Part("The torch engine", compares_threads=False),
 }
@@ -65,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.write:
         try:
             for part in parts:
-                _section_of(part, options.write / "benchmarks.md")
+                section_of(part, options.write / "benchmarks.md")
         except (OSError, ValueError) as error:
             parser.error(str(error))
     failed = []
@@ -79,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             continue
         print(f"## {PARTS[part].title}\n\n{text}", flush=True)
         if options.write:
-            _replace_section(part, options.write / "benchmarks.md", text)
+            replace_section(part, options.write / "benchmarks.md", text)
     if failed:
         say(f"Failed: {', '.join(failed)}. What went wrong stands above.")
     return 1 if failed else 0
@@ -97,27 +98,6 @@ def _output_of(part: str, settings: Sequence[str]) -> str | None:
         say(f"{error}\n{error.output or ''}")
         return None
     return done.stdout
-
-
-def _section_of(part: str, file: Path) -> str:
-    """A part's section of a file, with the two comments that mark it.
-
-    Raises:
-        ValueError: When the file has no such section, or several.
-    """
-    begin, end = f"<!-- {part}: written by the benchmarks -->", f"<!-- end of {part} -->"
-    found = re.findall(f"{re.escape(begin)}.*?{re.escape(end)}", file.read_text(encoding="utf-8"), re.DOTALL)
-    if len(found) != 1:
-        raise ValueError(f"`{file}` must have one section between {begin!r} and {end!r}. Got {len(found)}.")
-    section: str = found[0]
-    return section
-
-
-def _replace_section(part: str, file: Path, text: str) -> None:
-    old = _section_of(part, file)
-    begin, end = old.splitlines()[0], old.splitlines()[-1]
-    new = file.read_text(encoding="utf-8").replace(old, f"{begin}\n\n{text}\n{end}")
-    file.write_text(new, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
@@ -80,3 +81,29 @@ def processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def section_of(part: str, file: Path) -> str:
+    """A part's section of a file, with the two comments that mark it.
+
+    Raises:
+        ValueError: When the file has no such section, or several.
+    """
+    begin, end = f"<!-- {part}: written by the benchmarks -->", f"<!-- end of {part} -->"
+    found = re.findall(f"{re.escape(begin)}.*?{re.escape(end)}", file.read_text(encoding="utf-8"), re.DOTALL)
+    if len(found) != 1:
+        raise ValueError(f"`{file}` must have one section between {begin!r} and {end!r}. Got {len(found)}.")
+    section: str = found[0]
+    return section
+
+
+def replace_section(part: str, file: Path, text: str) -> None:
+    """Write a part's section of a file anew.
+
+    Raises:
+        ValueError: As `section_of`.
+    """
+    old = section_of(part, file)
+    begin, end = old.splitlines()[0], old.splitlines()[-1]
+    new = file.read_text(encoding="utf-8").replace(old, f"{begin}\n\n{text}\n{end}")
+    file.write_text(new, encoding="utf-8")

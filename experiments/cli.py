@@ -279,6 +279,19 @@ def ope(
 
 
 @app.command()
+def explain(
+    folder: Annotated[Path, typer.Argument(help="A saved reward model, or a run that has fitted one.")],
+    item: Annotated[str, typer.Option(help="Text of the item.")],
+    user: Annotated[str, typer.Option(help="Text of the user. [default: nothing is known]")] = "",
+) -> None:
+    """Say which words of a user and an item moved the probability of a click, and by how much."""
+    with _plain_errors():
+        from experiments.explain_command import explain_page
+
+        typer.echo(explain_page(folder, item, user))
+
+
+@app.command()
 def report(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
 ) -> None:

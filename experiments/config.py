@@ -137,11 +137,23 @@ class SimulationConfig(Section):
         raise ValueError(f"must be all, or a list of labels of policies. Got {shown(value)}.")
 
 
+class ExplainConfig(Section):
+    """Which click and which choice the report takes apart."""
+
+    user: str | None = Field(None, description="id or text of a user; default: the first")
+    item: str | None = Field(
+        None, description="id or text of an item; default: the one that the best policy shows most"
+    )
+
+
 class ReportConfig(Section):
     """What the report shows beyond what it always shows."""
 
     traffic: list[str] | None = Field(None, description="policies whose traffic is drawn; default: a telling few")
     sample_users: int = Field(6, ge=0, description="simulated users to introduce")
+    explain: ExplainConfig | None = Field(
+        ExplainConfig(), description="a user and an item: why she clicks, and why policies show it; null: nothing"
+    )
 
 
 class ExperimentConfig(Section):

@@ -15,6 +15,7 @@ from bandits.plots import (
     plot_reliability,
     plot_test_length,
     plot_traffic,
+    plot_word_effects,
     save_figure,
     style_of,
 )
@@ -29,6 +30,7 @@ from policies import POLICIES, ABDesign
 _MOST_NAMED = 6
 _TRAFFIC_STEPS = 80
 _LONGEST = 40
+_MOST_WORDS = 30
 REGRETS = {
     "regret": "regret against the best arm per user, in clicks",
     "regret_fixed": "regret against the best single arm, in clicks",
@@ -77,9 +79,18 @@ def draw_figures(data: RunData) -> dict[str, str]:
     if found := biases(data):
         xlabel = "bias of the effect over the control, in percentage points"
         save("branch_bias", plot_estimates(found, xlabel, styles=styles))
+    if data.why.get("words"):
+        save("words", plot_word_effects(strongest_words(data), "change of the log-odds of a click", ("item", "user")))
     if data.model:
         save("reliability", plot_reliability(data.model["reliability"]))
     return drawn
+
+
+def strongest_words(data: RunData) -> list[tuple[str, str, float]]:
+    """The words of the explained click that did most, in the order of the text: word, text, effect."""
+    effects = [(str(word), str(of), float(effect)) for word, of, effect in data.why["words"]["effects"]]
+    least = sorted((abs(effect) for _, _, effect in effects), reverse=True)[:_MOST_WORDS][-1]
+    return [word for word in effects if abs(word[2]) >= least]
 
 
 def extra_clicks(data: RunData) -> Mapping[str, Interval]:

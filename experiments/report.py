@@ -13,6 +13,7 @@ from experiments.report_lower_bound import lower_bound_words
 from experiments.report_members import members_section
 from experiments.report_precision import comparison_words, precision_section
 from experiments.report_sections import agreement_section, caveats, facts, made_with, model_section
+from experiments.report_why import why_section
 from experiments.report_words import baseline_rule, hindsight_words, phase_words, run_verdict, sanity_words
 from experiments.report_worlds import arms_section, late_section, sampled_worlds, users_section
 from experiments.run_data import WORLDS, RunData
@@ -57,6 +58,7 @@ def _content(data: RunData) -> dict[str, Any]:
         "tests": sampled_worlds(data),
         "model": model_section(data),
         "agreement": agreement_section(data),
+        "why": why_section(data),
         "caveats": [*caveats(data), *adaptivity_caveats(data)],
         "made_with": made_with(data),
     }

@@ -52,6 +52,11 @@ class RunData:
         return self.run.read_json("model")
 
     @cached_property
+    def why(self) -> dict[str, Any]:
+        """One click and one choice taken apart; empty where nothing was explained."""
+        return self.run.read_json("why")
+
+    @cached_property
     def agreement(self) -> dict[str, Any]:
         """Agreement of the two kinds of world; empty where there is one."""
         return self.run.read_json("agreement")

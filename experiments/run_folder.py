@@ -26,9 +26,9 @@ class RunFolder:
 
     `config.yaml` (resolved), `manifest.json`, `tables/KIND/`, `reward_model/`, `model.json` (its metrics),
     `costs.json` (microseconds per decision), `cells/` (what resuming needs), `events/` (logs of every round, where they
-    were asked for), the tidy tables `traces.parquet`,
-    `traffic.parquet`, `replications.parquet` and `test_lengths.parquet`, `summary.csv`, `agreement.json`, `figures/`
-    and `report.html`.
+    were asked for), the tidy tables `traces.parquet`, `traffic.parquet`, `replications.parquet` and
+    `test_lengths.parquet`, `summary.csv`, `agreement.json`, `why.json` (one click and one choice taken apart),
+    `figures/` and `report.html`.
 
     Attributes:
         path: The folder.

@@ -23,6 +23,7 @@ from experiments.progress import Reporter
 from experiments.report import write_report
 from experiments.run_folder import PlannedCell, RunFolder
 from experiments.summary import summarize_run
+from experiments.why import explain_run, named_pair
 from experiments.worlds import World, prepare_worlds
 
 _TIMED_FOR_AT_LEAST = 0.1
@@ -63,7 +64,10 @@ def run_experiment(
 
     with reporter.stage("Trying every policy"):
         world = next(iter(worlds.values()))
-        require_room(world.make(size).problem(config.simulation.horizon), config.simulation.snapshots)
+        problem = world.make(size).problem(config.simulation.horizon)
+        require_room(problem, config.simulation.snapshots)
+        if config.report.explain is not None:
+            named_pair(config.report.explain, run.table(world.kind), problem.null_arm)
         specs = list(config.policies.values())
         compile_missing(specs, loaded.folder, world.make(1), threads or available_cores(), reporter)
         _time_policies(loaded, run, world)
@@ -86,6 +90,8 @@ def run_experiment(
     with reporter.stage("Summing up"):
         run.gather(plan)
         summarize_run(run)
+    with reporter.stage("Explaining a click and a choice"):
+        explain_run(loaded, run, world, device)
     run.write_json(
         "manifest",
         provenance.describe()

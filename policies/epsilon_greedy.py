@@ -57,6 +57,11 @@ def _propensities(state: State, context: ScalarContext, out: FloatArray) -> None
         out[k] = (1.0 - epsilon) * out[k] + epsilon * uniform_share
 
 
+def _parts(state: State, context: ScalarContext, random: Any, out: FloatArray) -> None:
+    for k in range(out.shape[1]):
+        out[0, k] = state.arm[_MEAN, k]
+
+
 class EpsilonGreedy(KernelPolicy):
     """Shows a random arm with a small probability, otherwise the arm with the best mean so far.
 
@@ -70,7 +75,8 @@ class EpsilonGreedy(KernelPolicy):
         Auer, Cesa-Bianchi and Fischer (2002), "Finite-time analysis of the multiarmed bandit problem", figure 3.
     """
 
-    kernel = Kernel(select=_select, update=_update, start=_start, propensities=_propensities)
+    kernel = Kernel(select=_select, update=_update, start=_start, propensities=_propensities, parts=_parts)
+    part_names = ("estimate",)
 
     def __init__(self, epsilon: float = 0.1, decay: float = 0.0) -> None:
         require_number("decay", decay, 0.0)

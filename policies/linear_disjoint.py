@@ -52,6 +52,13 @@ def start(state: State, random: Any) -> None:
 
 
 @jit
+def estimate(state: State, context: ScalarContext) -> None:
+    """Scores: estimates."""
+    state.arm[_FACTOR] = 0.0
+    _score(state, context)
+
+
+@jit
 def bound(state: State, context: ScalarContext) -> None:
     """Scores: upper confidence bounds."""
     state.arm[_FACTOR] = state.params[_MULTIPLE]

@@ -69,10 +69,16 @@ def _project(state: State, user: FloatArray) -> None:
 
 
 @jit
-def bound(state: State, context: ScalarContext) -> None:
-    """Scores: upper confidence bounds."""
+def estimate(state: State, context: ScalarContext) -> None:
+    """Scores: estimates."""
     _project(state, context.user)
     _read_arms(state, context)
+
+
+@jit
+def bound(state: State, context: ScalarContext) -> None:
+    """Scores: upper confidence bounds."""
+    estimate(state, context)
     length = int(state.params[_ARM])
     for k in range(state.arm.shape[1]):
         state.arm[_VARIANCE, k] = 0.0

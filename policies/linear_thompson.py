@@ -6,7 +6,7 @@ from types import ModuleType
 from typing import Any, Literal
 
 from bandits.choice import argmax
-from bandits.core import Policy, Problem
+from bandits.core import FloatArray, Policy, Problem
 from bandits.kernel import Kernel, Layout, ScalarContext, ScalarFeedback, State
 from bandits.kernel_policy import KernelPolicy
 from policies import linear_disjoint, linear_product
@@ -15,7 +15,7 @@ from policies.checks import require_linear_features, require_number
 
 def _kernel(models: ModuleType) -> Kernel:
     """The hooks over one kind of linear models."""
-    sample, learn, score = models.sample, models.learn, models.SCORE
+    estimate, sample, learn, score = models.estimate, models.sample, models.learn, models.SCORE
 
     def select(state: State, context: ScalarContext, random: Any) -> int:
         sample(state, context, random)
@@ -24,7 +24,15 @@ def _kernel(models: ModuleType) -> Kernel:
     def update(state: State, feedback: ScalarFeedback, random: Any) -> None:
         learn(state, feedback.context, feedback.chosen, feedback.reward)
 
-    return Kernel(select=select, update=update, start=models.start)
+    def parts(state: State, context: ScalarContext, random: Any, out: FloatArray) -> None:
+        estimate(state, context)
+        for k in range(out.shape[1]):
+            out[0, k] = state.arm[score, k]
+        sample(state, context, random)
+        for k in range(out.shape[1]):
+            out[1, k] = state.arm[score, k] - out[0, k]
+
+    return Kernel(select=select, update=update, start=models.start, parts=parts)
 
 
 _DISJOINT = _kernel(linear_disjoint)
@@ -49,6 +57,8 @@ class LinearThompson(KernelPolicy):
         Agrawal and Goyal (2013), "Thompson sampling for contextual bandits with linear payoffs", algorithm 1, where
         `scale` is v and `ridge` is 1.
     """
+
+    part_names = ("estimate", "draw")
 
     def __init__(
         self,

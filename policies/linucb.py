@@ -15,7 +15,7 @@ from policies.checks import require_linear_features, require_number
 
 def _kernel(models: ModuleType) -> Kernel:
     """The hooks over one kind of linear models."""
-    bound, learn, score = models.bound, models.learn, models.SCORE
+    estimate, bound, learn, score = models.estimate, models.bound, models.learn, models.SCORE
 
     def select(state: State, context: ScalarContext, random: Any) -> int:
         bound(state, context)
@@ -28,7 +28,15 @@ def _kernel(models: ModuleType) -> Kernel:
         bound(state, context)
         greedy_probabilities(state.arm[score], context.available, out)
 
-    return Kernel(select=select, update=update, start=models.start, propensities=propensities)
+    def parts(state: State, context: ScalarContext, random: Any, out: FloatArray) -> None:
+        estimate(state, context)
+        for k in range(out.shape[1]):
+            out[0, k] = state.arm[score, k]
+        bound(state, context)
+        for k in range(out.shape[1]):
+            out[1, k] = state.arm[score, k] - out[0, k]
+
+    return Kernel(select=select, update=update, start=models.start, propensities=propensities, parts=parts)
 
 
 _DISJOINT = _kernel(linear_disjoint)
@@ -55,6 +63,8 @@ class LinUCB(KernelPolicy):
         Li, Chu, Langford and Schapire (2010), "A contextual-bandit approach to personalized news article
         recommendation", algorithm 1; the product features are those of their section 3.2.
     """
+
+    part_names = ("estimate", "bonus")
 
     def __init__(
         self,

@@ -90,6 +90,17 @@ def _propensities(state: State, context: ScalarContext, out: FloatArray) -> None
             out[k] = (1.0 - state.params[_EPSILON]) * out[k] + state.params[_EPSILON] / count
 
 
+def _parts(state: State, context: ScalarContext, random: Any, out: FloatArray) -> None:
+    _fill(state, context)
+    at = _place(state, context.user_id)
+    user = state.shared[at] if at >= 0 else 0.0
+    for k in range(out.shape[1]):
+        out[0, k] = state.shared[0]
+        out[1, k] = user
+        out[2, k] = state.arm[0, k]
+        out[3, k] = state.work[k] - state.shared[0] - user - state.arm[0, k]
+
+
 class MatrixFactorization(KernelPolicy):
     """Learns a vector for every user and every arm; recommends the arm whose vector fits, and now and then another.
 
@@ -110,7 +121,8 @@ class MatrixFactorization(KernelPolicy):
         recommender systems".
     """
 
-    kernel = Kernel(select=_select, update=_update, start=_start, propensities=_propensities)
+    kernel = Kernel(select=_select, update=_update, start=_start, propensities=_propensities, parts=_parts)
+    part_names = ("log-odds of all", "of the user", "of the item", "of the match")
 
     def __init__(
         self,

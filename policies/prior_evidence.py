@@ -107,6 +107,12 @@ def click_parameter(state: State, context: ScalarContext, k: int, weight: float)
 
 
 @jit
+def prior_clicks(context: ScalarContext, k: int, weight: float) -> float:
+    """What the first parameter is before any visit: the prediction times its weight."""
+    return _rate(context, k) * weight
+
+
+@jit
 def miss_parameter(state: State, context: ScalarContext, k: int, weight: float) -> float:
     """Second parameter of the Beta posterior of arm k for this visitor."""
     return (1.0 - _rate(context, k)) * (weight + float(state.arm[_MISS_EVIDENCE, k]))

@@ -32,6 +32,11 @@ def _propensities(state: State, context: ScalarContext, out: FloatArray) -> None
             out[k] = (1.0 - state.params[0]) * out[k] + state.params[0] / count
 
 
+def _parts(state: State, context: ScalarContext, random: Any, out: FloatArray) -> None:
+    for k in range(out.shape[1]):
+        out[0, k] = context.prior[k]
+
+
 class PriorGreedy(KernelPolicy):
     """Shows the arm with the highest predicted reward for this user (`Context.prior`), and learns nothing.
 
@@ -43,8 +48,8 @@ class PriorGreedy(KernelPolicy):
     """
 
     adaptive = False
-    kernel = Kernel(select=_select, update=_update, propensities=_propensities)
-    adaptive = False
+    kernel = Kernel(select=_select, update=_update, propensities=_propensities, parts=_parts)
+    part_names = ("prior",)
 
     def __init__(self, epsilon: float = 0.0) -> None:
         require_number("epsilon", epsilon, 0.0, 1.0)

@@ -45,14 +45,22 @@ def _start(state: State, random: Any) -> None:
     prior_evidence.begin(state)
 
 
+@jit
+def _draw(state: State, context: ScalarContext, random: Any) -> float:
+    """One draw for each arm, into the third K fields of `work`, under the weight that is returned."""
+    arms = context.available.shape[0]
+    weight = _drawn_weight(state, random)
+    _set_parameters(state, context, weight)
+    betas(state.work[:arms], state.work[arms : 2 * arms], state.work[2 * arms : 3 * arms], random)
+    return weight
+
+
 def _select(state: State, context: ScalarContext, random: Any) -> int:
     if not prior_evidence.are_rates(context):
         return -1
     arms = context.available.shape[0]
-    _set_parameters(state, context, _drawn_weight(state, random))
-    draws = state.work[2 * arms : 3 * arms]
-    betas(state.work[:arms], state.work[arms : 2 * arms], draws, random)
-    return argmax(draws, context.available, random)
+    _draw(state, context, random)
+    return argmax(state.work[2 * arms : 3 * arms], context.available, random)
 
 
 def _update(state: State, feedback: ScalarFeedback, random: Any) -> None:
@@ -72,6 +80,16 @@ def _propensities(state: State, context: ScalarContext, out: FloatArray) -> None
             chance_of_best(state.work[:arms], state.work[arms : 2 * arms], context.available, scratch, part)
             for k in range(arms):
                 out[k] += chance * part[k]
+
+
+def _parts(state: State, context: ScalarContext, random: Any, out: FloatArray) -> None:
+    arms = context.available.shape[0]
+    weight = _draw(state, context, random)
+    for k in range(arms):
+        evidence = state.work[k] + state.work[arms + k]
+        out[0, k] = prior_evidence.prior_clicks(context, k, weight) / evidence
+        out[1, k] = state.work[k] / evidence - out[0, k]
+        out[2, k] = state.work[2 * arms + k] - state.work[k] / evidence
 
 
 class PriorThompson(KernelPolicy):
@@ -97,8 +115,14 @@ class PriorThompson(KernelPolicy):
     """
 
     kernel = Kernel(
-        select=_select, update=_update, start=_start, propensities=_propensities, record=prior_evidence.record
+        select=_select,
+        update=_update,
+        start=_start,
+        propensities=_propensities,
+        record=prior_evidence.record,
+        parts=_parts,
     )
+    part_names = ("prior", "evidence", "draw")
 
     def __init__(self, weight: float | Sequence[float] = prior_evidence.WEIGHTS) -> None:
         prior_evidence.checked_weight(weight)

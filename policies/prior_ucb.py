@@ -16,9 +16,14 @@ from policies.checks import require_number, require_predictions
 
 
 @jit
+def _explore(state: State) -> float:
+    return sqrt(state.params[prior_evidence.num_weights(state)] * log(prior_evidence.visits(state) + 1.0))
+
+
+@jit
 def _index(state: State, context: ScalarContext) -> None:
     count = prior_evidence.num_weights(state)
-    explore = sqrt(state.params[count] * log(prior_evidence.visits(state) + 1.0))
+    explore = _explore(state)
     for k in range(state.work.shape[0]):
         state.work[k] = 0.0
         for g in range(count):
@@ -48,6 +53,19 @@ def _propensities(state: State, context: ScalarContext, out: FloatArray) -> None
     greedy_probabilities(state.work, context.available, out)
 
 
+def _parts(state: State, context: ScalarContext, random: Any, out: FloatArray) -> None:
+    explore = _explore(state)
+    for k in range(out.shape[1]):
+        for g in range(prior_evidence.num_weights(state)):
+            clicks = prior_evidence.click_parameter(state, context, k, state.params[g])
+            evidence = clicks + prior_evidence.miss_parameter(state, context, k, state.params[g])
+            predicted = prior_evidence.prior_clicks(context, k, state.params[g])
+            chance = prior_evidence.chance(state, g)
+            out[0, k] += chance * predicted / evidence
+            out[1, k] += chance * (clicks - predicted) / evidence
+            out[2, k] += chance * explore / sqrt(evidence)
+
+
 class PriorUCB(KernelPolicy):
     """UCB in which a prediction of each arm's click rate counts as `weight` visits beforehand.
 
@@ -74,8 +92,14 @@ class PriorUCB(KernelPolicy):
     """
 
     kernel = Kernel(
-        select=_select, update=_update, start=_start, propensities=_propensities, record=prior_evidence.record
+        select=_select,
+        update=_update,
+        start=_start,
+        propensities=_propensities,
+        record=prior_evidence.record,
+        parts=_parts,
     )
+    part_names = ("prior", "evidence", "bonus")
 
     def __init__(self, weight: float | Sequence[float] = prior_evidence.WEIGHTS, width: float = 2.0) -> None:
         prior_evidence.checked_weight(weight)

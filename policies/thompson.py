@@ -36,6 +36,14 @@ def _propensities(state: State, context: ScalarContext, out: FloatArray) -> None
     chance_of_best(state.arm[_A], state.arm[_B], context.available, state.work, out)
 
 
+def _parts(state: State, context: ScalarContext, random: Any, out: FloatArray) -> None:
+    draws = state.work[: state.arm.shape[1]]
+    betas(state.arm[_A], state.arm[_B], draws, random)
+    for k in range(out.shape[1]):
+        out[0, k] = state.arm[_A, k] / (state.arm[_A, k] + state.arm[_B, k])
+        out[1, k] = draws[k] - out[0, k]
+
+
 class BetaThompson(KernelPolicy):
     """Draws a click rate for each arm from its Beta posterior, and shows the arm with the highest draw.
 
@@ -50,7 +58,8 @@ class BetaThompson(KernelPolicy):
         samples"; Chapelle and Li (2011), "An empirical evaluation of Thompson sampling", algorithm 2.
     """
 
-    kernel = Kernel(select=_select, update=_update, start=_start, propensities=_propensities)
+    kernel = Kernel(select=_select, update=_update, start=_start, propensities=_propensities, parts=_parts)
+    part_names = ("posterior mean", "draw")
 
     def __init__(self, clicks: float = 1.0, misses: float = 1.0) -> None:
         require_number("clicks", clicks, 0.0, strict=True)

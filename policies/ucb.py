@@ -20,8 +20,13 @@ _PULLS, _REWARD, _MEAN, _WIDTH = range(4)
 
 
 @jit
+def _explore(state: State) -> float:
+    return sqrt(state.params[0] * log(state.shared[0] + 1.0))
+
+
+@jit
 def _index(state: State) -> None:
-    explore = sqrt(state.params[0] * log(state.shared[0] + 1.0))
+    explore = _explore(state)
     for k in range(state.work.shape[0]):
         state.work[k] = state.arm[_MEAN, k] + explore * state.arm[_WIDTH, k]
 
@@ -49,6 +54,13 @@ def _propensities(state: State, context: ScalarContext, out: FloatArray) -> None
     greedy_probabilities(state.work, context.available, out)
 
 
+def _parts(state: State, context: ScalarContext, random: Any, out: FloatArray) -> None:
+    explore = _explore(state)
+    for k in range(out.shape[1]):
+        out[0, k] = state.arm[_MEAN, k]
+        out[1, k] = explore * state.arm[_WIDTH, k]
+
+
 class UCB1(KernelPolicy):
     """Shows the arm with the highest mean plus sqrt(width log(t) / pulls), where t numbers the visit from 1.
 
@@ -62,7 +74,8 @@ class UCB1(KernelPolicy):
         n pulls so far, t = n + 1 here where the paper's bonus uses n.
     """
 
-    kernel = Kernel(select=_select, update=_update, start=_start, propensities=_propensities)
+    kernel = Kernel(select=_select, update=_update, start=_start, propensities=_propensities, parts=_parts)
+    part_names = ("estimate", "bonus")
 
     def __init__(self, width: float = 2.0) -> None:
         require_number("width", width, 0.0)

@@ -116,6 +116,10 @@ def policy_record(state: State, out: FloatArray) -> None:
     """A policy with nothing to report: `out` is empty."""
 
 
+def policy_parts(state: State, context: ScalarContext, random: KeyArray, out: FloatArray) -> None:
+    """A policy that compares no sums: the caller does not ask."""
+
+
 def world_start(world: World, user: FloatArray, arms: FloatArray, available: BoolArray, prior: FloatArray) -> None:
     """A world that begins with zeros."""
 
@@ -261,6 +265,20 @@ def propensities_rows(
     """Probabilities of every arm in `N` replications, into `out` (N, K)."""
     for n in range(arm.shape[0]):
         policy_propensities(State(params, arm[n], shared[n], work[n]), context_row(context, n), out[n])
+
+
+def parts_rows(
+    params: FloatArray,
+    arm: FloatArray,
+    shared: FloatArray,
+    work: FloatArray,
+    random: KeyArray,
+    context: Any,
+    out: FloatArray,
+) -> None:
+    """Parts of the score of every arm in `N` replications, into `out` (N, M, K)."""
+    for n in range(arm.shape[0]):
+        policy_parts(State(params, arm[n], shared[n], work[n]), context_row(context, n), random[n], out[n])
 
 
 def report_rows(

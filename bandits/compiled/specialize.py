@@ -116,7 +116,7 @@ def _explained(compiled: Hook, policy: Kernel | ComposedKernel | None, world: Wo
 
 
 @lru_cache(maxsize=256)
-def as_python(policy: Kernel | ComposedKernel, world: WorldKernel) -> types.ModuleType:
+def as_python(policy: Kernel | ComposedKernel, world: WorldKernel | None) -> types.ModuleType:
     """The loop with the hooks as they are written, to be run by the Python interpreter."""
     text = Path(loop.__file__).read_text(encoding="utf-8")
     return _instantiate(text, Path(loop.__file__), _hooks(policy, world, interpreted))

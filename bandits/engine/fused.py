@@ -23,10 +23,11 @@ from bandits.compiled.loop import (
 from bandits.compiled.specialize import as_python, specialized
 from bandits.core import IntArray, Problem
 from bandits.environment import CompiledEnvironment
-from bandits.kernel import Layout
+from bandits.kernel import Layout, State
 from bandits.kernel_policy import KernelPolicy
 from bandits.memory import require_memory
 from bandits.random import NUM_ROLES
+from bandits.random_streams import RandomStreams
 from bandits.results import empty_results, trace_of, wrong_arm
 from bandits.trace import Trace
 
@@ -52,6 +53,36 @@ def play_in_python(env: CompiledEnvironment, policy: KernelPolicy, rounds: IntAr
         return _play(env, policy, rounds, seed, first, 0, as_python(policy.kernel, env.kernel))
 
 
+def replay(env: CompiledEnvironment, policy: KernelPolicy, *, horizon: int, seed: int, replication: int = 0) -> None:
+    """Bring a policy to where one replication of `simulate` leaves it: as if it had been reset and had played there.
+
+    `policy.select`, `score_parts` and the like then speak of the visit after the last. It costs what the fused engine
+    takes for one replication.
+
+    Args:
+        env: An environment of one replication; its state does not change.
+        policy: The policy.
+        horizon: Number of rounds, at least 1; for a policy that asks for it, that of the simulation.
+        seed: Seed of the simulation.
+        replication: Number of the replication.
+
+    Raises:
+        ValueError: When `env` plays several replications, or the policy cannot play this problem.
+    """
+    if env.num_envs != 1:
+        raise ValueError(f"`env` must have 1 replication. Got {env.num_envs}.")
+    problem = env.problem(horizon)
+    loop, layout = specialized(policy.kernel, env.kernel), policy.layout(problem)
+    results = empty_results(problem, 1, len(policy.record_names(problem)))
+    buffers = _buffers(env, problem, layout)
+    settings = _settings(env, policy, problem, np.array([horizon]), seed)
+    failure = loop.run(replication, replication + 1, replication, settings, env.tables, buffers, results)
+    _raise_failure(failure, policy, problem)
+    random = RandomStreams(seed, 1, replication, policy.stream)
+    random.state[0] = buffers.random
+    policy.resume(problem, State(buffers.params, buffers.arm, buffers.shared, buffers.work), random)
+
+
 def _play(
     env: CompiledEnvironment,
     policy: KernelPolicy,
@@ -71,9 +102,7 @@ def _play(
         max(threads, 1) * layout.bytes(problem.num_arms),
     )
     results = empty_results(problem, len(rounds), len(names))
-    cancelled = np.zeros(1, dtype=np.int64)
-    null_arm = -1 if problem.null_arm is None else problem.null_arm
-    settings = Settings(seed, policy.stream, env.num_worlds, env.days_per_round, null_arm, rounds, cancelled)
+    settings = _settings(env, policy, problem, rounds, seed)
     count = min(size, max(threads * _PIECES_PER_THREAD, 1))
     edges = np.linspace(0, size, count + 1).astype(int)
 
@@ -83,7 +112,7 @@ def _play(
         buffers = _buffers(env, problem, layout)
         failure = loop.run(first + start, first + end, first, settings, env.tables, buffers, own)
         if failure[0] != OK:
-            cancelled[0] = 1
+            settings.cancelled[0] = 1
         return failure, own
 
     started = perf_counter()
@@ -94,7 +123,7 @@ def _play(
             try:
                 done = list(pool.map(piece, edges[:-1], edges[1:]))
             except BaseException:
-                cancelled[0] = 1  # Ctrl-C: threads stop after the replication that they are in
+                settings.cancelled[0] = 1  # Ctrl-C: threads stop after the replication that they are in
                 pool.shutdown(cancel_futures=True)
                 raise
     _LOG.debug("%r: %d rounds in %.3f s", policy, size * rounds[-1], perf_counter() - started)
@@ -103,6 +132,14 @@ def _play(
     traffic = np.sum([own.traffic for _, own in done], axis=0)
     world = (first + np.arange(size)) % env.num_worlds
     return trace_of(results._replace(traffic=traffic), rounds, world, first, problem, names)
+
+
+def _settings(
+    env: CompiledEnvironment, policy: KernelPolicy, problem: Problem, rounds: IntArray, seed: int
+) -> Settings:
+    null_arm = -1 if problem.null_arm is None else problem.null_arm
+    cancelled = np.zeros(1, dtype=np.int64)
+    return Settings(seed, policy.stream, env.num_worlds, env.days_per_round, null_arm, rounds, cancelled)
 
 
 def _buffers(env: CompiledEnvironment, problem: Problem, layout: Layout) -> Buffers:

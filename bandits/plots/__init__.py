@@ -10,6 +10,7 @@ from bandits.plots.figures import save_figure
 from bandits.plots.fonts import fonts_for
 from bandits.plots.styles import PolicyStyle, style_of
 from bandits.plots.traffic import plot_traffic
+from bandits.plots.words import plot_word_effects
 
 __all__ = [
     "PolicyStyle",
@@ -20,6 +21,7 @@ __all__ = [
     "plot_reliability",
     "plot_test_length",
     "plot_traffic",
+    "plot_word_effects",
     "save_figure",
     "style_of",
 ]

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from bandits.reward_models.click_log import click_log_from_frame as click_log_from_frame
     from bandits.reward_models.click_log import log_source_files as log_source_files
     from bandits.reward_models.click_log import read_click_log as read_click_log
+    from bandits.reward_models.compression import drop_layers as drop_layers
+    from bandits.reward_models.compression import prune_weights as prune_weights
     from bandits.reward_models.ensemble import AnyRewardModel as AnyRewardModel
     from bandits.reward_models.ensemble import RewardEnsemble as RewardEnsemble
     from bandits.reward_models.ensemble import fit_reward_model as fit_reward_model
@@ -55,12 +57,14 @@ _HOMES = {
     "Weights": "weights",
     "check_log": "log_report",
     "click_log_from_frame": "click_log",
+    "drop_layers": "compression",
     "evaluate": "evaluation",
     "explain_click": "explanation",
     "fit_reward_model": "ensemble",
     "load_reward_model": "ensemble",
     "log_source_files": "click_log",
     "observed_tests": "scoring",
+    "prune_weights": "compression",
     "read_click_log": "click_log",
     "resolve_weights": "weights",
     "num_cut": "row_rates",

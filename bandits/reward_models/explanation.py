@@ -19,6 +19,7 @@ from bandits.reward_models.reward_model import RewardModel
 FloatArray = NDArray[np.float64]
 
 _STEPS = (32, 128, 512)
+_AT_ONCE = 32  # steps; the gradients of 512 steps of a long text at once take gigabytes
 _CLOSE_ENOUGH = 0.01  # of all that is to be explained, what the approximated integral may miss
 
 
@@ -80,10 +81,12 @@ def explain_click(model: RewardModel, user_text: str, item_text: str) -> Explana
 
     Raises:
         ImportError: When captum is missing (extra `explain`).
-        ValueError: When `item_text` is empty.
+        ValueError: When `item_text` is empty, or the model is a bi-encoder.
     """
     if not item_text.strip():
         raise ValueError("`item_text` must not be empty. Got an empty text.")
+    if model.network.model.kind != "cross":
+        raise ValueError("`model` must be a cross-encoder, which reads user and item together. Got a bi-encoder.")
     try:
         from captum.attr import LayerIntegratedGradients
     except ImportError as error:
@@ -107,7 +110,11 @@ def explain_click(model: RewardModel, user_text: str, item_text: str) -> Explana
         ends = [float(forward(ids, row["token_type_ids"])[0]) for ids in (row["input_ids"], masked)]
     for steps in _STEPS:
         found = gradients.attribute(
-            row["input_ids"], masked, additional_forward_args=(row["token_type_ids"],), n_steps=steps
+            row["input_ids"],
+            masked,
+            additional_forward_args=(row["token_type_ids"],),
+            n_steps=steps,
+            internal_batch_size=_AT_ONCE,
         )
         effects: FloatArray = found[0].sum(-1).detach().double().cpu().numpy()
         difference = ends[0] - ends[1]

@@ -41,6 +41,7 @@ def model_card(kind: str, info: Mapping[str, Any], evaluation: Mapping[str, Any]
         *_columns(info),
         *_choice(info),
         *_members(info),
+        *_compression(info),
         "",
         "## Training",
         "",
@@ -76,6 +77,21 @@ def _members(info: Mapping[str, Any]) -> list[str]:
     return [
         f"- an ensemble of {count} such models, whose fits differ in their seed: `member-0` to `member-{count - 1}`. "
         "Its logit is the mean of theirs, and `calibrator.json` is for that mean; each member has its own too"
+    ]
+
+
+def _compression(info: Mapping[str, Any]) -> list[str]:
+    """What was taken out of the fitted model."""
+    found = info.get("compression")
+    if found is None:
+        return []
+    if "layers" in found:
+        how = f"only layers {', '.join(map(str, found['layers']))} (from 0) of {found['of_layers']} were kept"
+    else:
+        how = f"the smallest {found['pruned']:.0%} of each matrix in the layers were set to 0"
+    return [
+        f"- made smaller after the fit: {how}, and it was calibrated again. {found['parameters']:,} weights are left, "
+        f"{found['not_0']:,} of them not 0"
     ]
 
 

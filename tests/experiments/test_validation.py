@@ -16,7 +16,7 @@ from scipy.stats import kendalltau, ttest_rel
 from statsmodels.stats.multitest import multipletests
 
 from bandits.propensity_table import PropensityTable
-from bandits.reward_models import ClickLog, click_log_from_frame
+from bandits.reward_models import ClickLog, RewardEnsemble, click_log_from_frame
 from bandits.reward_models.calibration import Calibrator
 from experiments.validation.agreement import Played, compare, play, policy_rank_agreement
 from experiments.validation.config import LoadedValidation, Thresholds, ValidationConfig, load_validation
@@ -37,17 +37,25 @@ Rate = Callable[[str, str], float]
 class FormulaModel:
     """What is asked of a reward model, with a formula in place of a network."""
 
-    def __init__(self, kind: str, rate: Rate, members: Sequence[Any] | None = None) -> None:
+    def __init__(self, kind: str, rate: Rate) -> None:
         self.kind, self.rate = kind, rate
         level = Calibrator("within_test", 1.0, float(logit(0.1)))
         self.calibrator = level if kind == "tests" else Calibrator("identity")
         by, keys = ("group", ("group", "item_text")) if kind == "tests" else ("user_text", ("user_text",))
         self.info: dict[str, Any] = {"seen": {"by": by, "keys": dict.fromkeys(keys, ""), "until": None}}
-        if members is not None:
-            self.members = members
 
     def scores(self, users: Sequence[str], items: Sequence[str]) -> np.ndarray:
         return np.array([logit(self.rate(user, item)) for user, item in zip(users, items, strict=True)])
+
+
+class FormulaEnsemble(FormulaModel, RewardEnsemble):
+    """The same of an ensemble."""
+
+    kind = "pairs"
+
+    def __init__(self, rate: Rate, members: Sequence[Any]) -> None:
+        super().__init__(self.kind, rate)
+        self.members = tuple(members)
 
 
 def log_of_pairs(rate: Rate, users: int = 120, items: int = 5, impressions: int = 200, **columns: Any) -> ClickLog:
@@ -232,7 +240,7 @@ def hash_of(text: str) -> int:
 def test_favourites_of_a_member_are_judged_by_the_others() -> None:
     high: Any = fitted("pairs", lambda user, item: 0.4 if item == "item 1" else 0.1)
     other: Any = fitted("pairs", lambda user, item: 0.3 if item == "item 2" else 0.2)
-    model: Any = FormulaModel("pairs", flat, members=[high, other])
+    model: Any = FormulaEnsemble(flat, [high, other])
     found = favourites(model, held_out(model, log_of_pairs(flat, users=10)))["members"]
     assert found["predicted"] == pytest.approx((0.4 + 0.3) / 2)
     assert found["observed"] == pytest.approx((0.2 + 0.1) / 2)
