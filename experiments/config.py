@@ -43,6 +43,12 @@ class ClickLogData(Section):
         None, ge=0, description="KuaiRec: watching a larger share of a video counts as a click; default: 2"
     )
     tabs: list[int] | None = Field(None, min_length=1, description="KuaiRand: tabs of the app to read; default: all")
+    numbers: list[str] = Field(
+        [], description="further columns with a number that is a property of the item; a log of pairs of your own"
+    )
+    embeddings: list[str] = Field(
+        [], description="the same: columns of a Parquet file with a list of numbers, such as an image's embedding"
+    )
     max_users: int = Field(2_000, ge=1, description="simulate at most this many of its users, drawn at random")
 
 

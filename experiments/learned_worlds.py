@@ -130,7 +130,14 @@ def read_source(config: ExperimentConfig) -> Source:
     if isinstance(data, UpworthyData):
         log = models.read_click_log(data.path, format="upworthy", faulty_weeks=data.faulty_weeks)
     else:
-        log = models.read_click_log(data.path, format=data.format, watch_ratio=data.watch_ratio, tabs=data.tabs)
+        log = models.read_click_log(
+            data.path,
+            format=data.format,
+            watch_ratio=data.watch_ratio,
+            tabs=data.tabs,
+            numbers=data.numbers,
+            embeddings=data.embeddings,
+        )
     if not isinstance(nothing, str):
         return Source(log, None, nothing)
     empty = log.rows["item_text"] == nothing

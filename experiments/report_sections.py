@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from bandits.reward_models.model_card import selection_in_words
 from bandits.reward_models.verdict import MEASURES as LED
 from bandits.reward_models.verdict import lead_in_words, verdict
 from experiments.run_data import WORLDS, RunData
@@ -69,6 +70,8 @@ def model_section(data: RunData) -> dict[str, Any] | None:
         f"stopped by {counts['validation']:,}, calibrated on {counts['calibration']:,} and judged on "
         f"{counts['test']:,} others; no {grouped[:-1]} is in two parts. {comparison}"
     )
+    if selection := info.get("selection"):
+        words += f" Of the columns beside the text, the {selection_in_words(selection)}."
     left_out = [f"{name} ({why})" for name, why in data.model["left_out"].items()]
     fitted = (
         f"The simpler models were fitted on {counts['baselines']:,} of the training rows, tuned on the validation rows "

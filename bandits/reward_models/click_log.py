@@ -11,14 +11,18 @@ from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+from pandas.api.types import is_list_like
 
 from bandits.reward_models import log_files, upworthy
 from bandits.reward_models.grouping import joined_groups
+from bandits.reward_models.item_columns import ItemColumns
 from bandits.reward_models.log_format import LOG_FORMATS, SOURCE_FORMATS, FaultyWeeks, LogFormat
 from bandits.reward_models.log_problems import Problems
 from bandits.reward_models.sources import catalog
 
 PAIR_COLUMNS = ["user_text", "item_text", "world", "contrast", "group", "impressions", "clicks", "time"]
+_OPTIONAL = ("user_text", "group", "time", "test", "user_id", "item_id")
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +42,7 @@ class ClickLog:
         facts: What reading it found: counts of duplicates, of missing values, of rows set aside and why.
         confounded: Further rows of tests whose randomization was faulty: fit to learn from, not to judge by. None if
             there are none.
+        item_columns: Numbers and embeddings of the items, where the log was read with any.
     """
 
     rows: pd.DataFrame
@@ -45,6 +50,7 @@ class ClickLog:
     name: str
     facts: Mapping[str, int] = field(default_factory=dict)
     confounded: pd.DataFrame | None = None
+    item_columns: ItemColumns | None = None
 
     def __repr__(self) -> str:
         total = self.rows[["impressions", "clicks"]].sum()
@@ -112,10 +118,12 @@ class ClickLog:
 
     @cached_property
     def content_hash(self) -> str:
-        """SHA-256 of the aggregated pairs, as 64 hexadecimal digits."""
+        """SHA-256 of the aggregated pairs and the items' columns, as 64 hexadecimal digits."""
         digest = hashlib.sha256(f"{self.kind}\n".encode())
         for pairs in self._all_pairs:
             digest.update(pairs.to_csv(index=False, date_format="%Y-%m-%dT%H:%M:%S.%fZ").encode())
+        if self.item_columns is not None:
+            digest.update(self.item_columns.content_hash.encode())
         return digest.hexdigest()
 
 
@@ -127,6 +135,8 @@ def read_click_log(
     watch_ratio: float | None = None,
     tabs: Sequence[int] | None = None,
     rating: float | None = None,
+    numbers: Sequence[str] = (),
+    embeddings: Sequence[str] = (),
 ) -> ClickLog:
     """Read and validate a click log: a CSV or Parquet file of your own, or a public data set as it was published.
 
@@ -141,6 +151,8 @@ def read_click_log(
         watch_ratio: KuaiRec: a video counts as clicked when a larger share of its length was watched; by default 2.
         tabs: KuaiRand: tabs of the app whose rows are read; by default all.
         rating: Jester: a joke counts as clicked when it was rated at least so, -10 to 10; by default 5.
+        numbers: A log of pairs of your own: further columns, each with a finite number that is a property of the item.
+        embeddings: The same: further columns of a Parquet file, each with a list of finite numbers, all of one length.
 
     Raises:
         FileNotFoundError: When a file is missing.
@@ -150,6 +162,7 @@ def read_click_log(
     path = Path(path)
     format = _known_format(path, format)
     if format in SOURCE_FORMATS:
+        _refuse_columns(numbers, embeddings, "a public data set")
         return _from_source(catalog.read_source(path, format, watch_ratio=watch_ratio, tabs=tabs, rating=rating))
     for argument, value in (("watch_ratio", watch_ratio), ("tabs", tabs), ("rating", rating)):
         if value is not None:
@@ -159,8 +172,9 @@ def read_click_log(
     frames = {file.name: log_files.read_frame(file) for file in _tables(path, format)}
     first = next(iter(frames.values()))
     if format == "upworthy" or (format == "auto" and upworthy.looks_like(first)):
+        _refuse_columns(numbers, embeddings, "a log of tests")
         return _from_tests(upworthy.read_tests(frames), path.name, faulty_weeks)
-    return click_log_from_frame(first, name=path.name)
+    return click_log_from_frame(first, name=path.name, numbers=numbers, embeddings=embeddings)
 
 
 def log_source_files(path: Path | str, format: LogFormat = "auto") -> list[Path]:
@@ -207,7 +221,9 @@ def _from_source(source: catalog.SourceLog) -> ClickLog:
     return ClickLog(rows[PAIR_COLUMNS], "pairs", source.name, source.facts)
 
 
-def click_log_from_frame(frame: pd.DataFrame, *, name: str = "frame") -> ClickLog:
+def click_log_from_frame(
+    frame: pd.DataFrame, *, name: str = "frame", numbers: Sequence[str] = (), embeddings: Sequence[str] = ()
+) -> ClickLog:
     """Validate a frame with the columns of a log (see `read_click_log`).
 
     >>> log = click_log_from_frame(pd.DataFrame({"item_text": ["a", "b"], "impressions": [9, 9], "clicks": [1, 2]}))
@@ -215,12 +231,14 @@ def click_log_from_frame(frame: pd.DataFrame, *, name: str = "frame") -> ClickLo
     ('pairs', 0.167)
     """
     problems = Problems(name)
-    problems.check_columns(
-        frame,
-        required=("item_text", "impressions", "clicks"),
-        optional=("user_text", "group", "time", "test", "user_id", "item_id"),
-    )
+    required, optional = ("item_text", "impressions", "clicks"), _OPTIONAL
+    problems.check_columns(frame, required=required, optional=optional)
+    names = [*numbers, *embeddings]
+    if len({*names, *required, *optional}) < len(names) + len(required) + len(optional):
+        problems.found.append(f"`numbers` and `embeddings` must be different columns of their own. Got {names}.")
     problems.raise_if_any()
+    if "test" in frame.columns:
+        _refuse_columns(numbers, embeddings, "a log of tests")
     rows = pd.DataFrame(index=frame.index)
     facts = {"rows": len(frame)}
     for column in ("user_text", "item_text", "test", "group", "user_id", "item_id"):
@@ -230,6 +248,7 @@ def click_log_from_frame(frame: pd.DataFrame, *, name: str = "frame") -> ClickLo
     for id_column, text_column in (("user_id", "user_text"), ("item_id", "item_text")):
         problems.check_ids(rows, id_column, text_column)
     problems.check_arms(rows["item_text"])
+    columns = ItemColumns.read(frame, rows["item_text"], numbers, embeddings, problems) if names else None
     problems.raise_if_any()
 
     rows["world"] = rows["contrast"] = rows["test"]
@@ -241,9 +260,21 @@ def click_log_from_frame(frame: pd.DataFrame, *, name: str = "frame") -> ClickLo
             facts[f"missing {column}"] = int(((rows[column] == "") | rows[column].isna()).sum())
     facts["never shown"] = int((rows["impressions"] == 0).sum())
     facts["repeated pairs"] = int(rows.duplicated(["world", "user_text", "item_text"]).sum())
-    facts["identical rows"] = int(frame.duplicated().sum())
-    log = ClickLog(rows[PAIR_COLUMNS].reset_index(drop=True), kind, name, facts)
+    facts["identical rows"] = int(frame.loc[:, ~_of_lists(frame)].duplicated().sum())
+    log = ClickLog(rows[PAIR_COLUMNS].reset_index(drop=True), kind, name, facts, item_columns=columns)
     return _require_contrasts(log)
+
+
+def _of_lists(frame: pd.DataFrame) -> NDArray[np.bool_]:
+    """Which columns hold lists, which have no hash."""
+    given = (frame[column] for column in frame.columns)
+    return np.array([column.dtype == object and bool(column.map(is_list_like).any()) for column in given])
+
+
+def _refuse_columns(numbers: Sequence[str], embeddings: Sequence[str], of: str) -> None:
+    for argument, names in (("numbers", numbers), ("embeddings", embeddings)):
+        if names:
+            raise ValueError(f"`{argument}` must be left out for {of}: it needs a log of pairs. Got {list(names)}.")
 
 
 def _from_tests(tests: upworthy.Tests, name: str, faulty_weeks: FaultyWeeks) -> ClickLog:

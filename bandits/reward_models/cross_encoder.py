@@ -7,8 +7,9 @@ and K items it reads U + K texts instead of U times K pairs.
 from __future__ import annotations
 
 import inspect
+import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -29,10 +30,38 @@ Pooling = Literal["mean", "first", "last", "pooler"]
 HEAD_FILE = "head.safetensors"
 _HEAD_DROPOUT = 0.1
 _HEAD_SPREAD = 0.02
+_PROJECTED = 32
 _DROPOUTS = (
     *("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout"),
     *("embedding_dropout", "mlp_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop"),
 )
+
+
+class ColumnsHead(nn.Module):
+    """What columns beside the text add to a logit.
+
+    A linear map of the numbers and of each embedding's projection to 32 numbers: the same as to put these behind the
+    pooled vector, in front of a linear head. It starts at 0.
+
+    Args:
+        numbers: How many numbers there are, F.
+        embeddings: Length of each embedding.
+    """
+
+    def __init__(self, numbers: int, embeddings: Sequence[int]) -> None:
+        super().__init__()
+        self.widths = [numbers, *embeddings]
+        self.projections = nn.ModuleList(nn.Linear(width, _PROJECTED, bias=False) for width in embeddings)
+        self.head = nn.Linear(numbers + _PROJECTED * len(embeddings), 1, bias=False)
+        nn.init.zeros_(self.head.weight)
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        """Logits, shape (B,), of columns, shape (B, F + E)."""
+        with torch.autocast(values.device.type, enabled=False):
+            numbers, *embeddings = torch.split(values.to(self.head.weight.dtype), self.widths, dim=1)
+            projected = [projection(part) for projection, part in zip(self.projections, embeddings, strict=True)]
+            logits: torch.Tensor = self.head(torch.cat([numbers, *projected], dim=1))
+        return logits.squeeze(-1)
 
 
 class CrossEncoder(nn.Module):
@@ -47,6 +76,9 @@ class CrossEncoder(nn.Module):
             encoder's own `pooler` makes of the first; `auto` is the mean for encoders, the last token for decoders,
             in which no other token has read the entire text.
         dropout: Share of the pooled vector that is dropped in training; 0.1 unless said.
+
+    Attributes:
+        columns: What columns beside the text add to a logit; None without any.
 
     Raises:
         ValueError: When the encoder has no pooler and `pooling` asks for it.
@@ -76,6 +108,7 @@ class CrossEncoder(nn.Module):
         self.head = nn.Linear(encoder.config.hidden_size, 1)
         nn.init.normal_(self.head.weight, std=_HEAD_SPREAD)
         nn.init.zeros_(self.head.bias)
+        self.columns: ColumnsHead | None = None
         # GPT-2 would read segments as words, RoBERTa and DeBERTa know only one.
         self.takes_segments = (
             getattr(encoder.config, "type_vocab_size", 0) > 1
@@ -117,8 +150,11 @@ class CrossEncoder(nn.Module):
 
     def of_rows(self, pairs: PairTokens, rows: IntArray, device: torch.device) -> torch.Tensor:
         """Logits of some of the rows, shape (B,)."""
-        logits: torch.Tensor = self(**pairs.batch(rows, device))
-        return logits
+        return self.with_columns(self(**pairs.batch(rows, device)), pairs, rows)
+
+    def with_columns(self, logits: torch.Tensor, pairs: PairTokens, rows: IntArray) -> torch.Tensor:
+        """Logits of texts plus what the columns beside them add, shape (B,)."""
+        return logits if self.columns is None else logits + self.columns(pairs.beside(rows, logits.device))
 
     def _pool(self, hidden: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         if self.pooler is not None:
@@ -169,6 +205,8 @@ class CrossEncoder(nn.Module):
         encoder.save_pretrained(folder)
         head = {name: tensor.contiguous() for name, tensor in self._head_state().items()}
         about = {"architecture": encoder.config.model_type, "pooling": self.pooling, "kind": self.kind}
+        if self.columns is not None:
+            about["columns"] = json.dumps(self.columns.widths)
         save_file(head, folder / HEAD_FILE, metadata=about)
 
     @staticmethod
@@ -196,6 +234,9 @@ class CrossEncoder(nn.Module):
                 f"for {made_for!r}."
             )
         model = ENCODERS[about["kind"]](encoder, about["pooling"])
+        if "columns" in about:
+            numbers, *embeddings = json.loads(about["columns"])
+            model.columns = ColumnsHead(numbers, embeddings)
         expected, shapes = _shapes(model._head_state()), _shapes(stored)
         if shapes != expected:
             raise ValueError(
@@ -247,7 +288,7 @@ class BiEncoder(CrossEncoder):
         if not known.all():
             vectors = torch.cat([torch.zeros_like(vectors[:1]), vectors])
         users, items = torch.from_numpy(place.reshape(2, -1)).to(device)
-        return self.match(self.project(vectors[users]), vectors[items])
+        return self.with_columns(self.match(self.project(vectors[users]), vectors[items]), pairs, rows)
 
 
 ENCODERS: dict[Architecture, type[CrossEncoder]] = {"cross": CrossEncoder, "bi": BiEncoder}

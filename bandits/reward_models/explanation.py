@@ -102,7 +102,8 @@ def explain_click(model: RewardModel, user_text: str, item_text: str) -> Explana
     network.model.eval()
 
     def forward(ids: torch.Tensor, segments: torch.Tensor) -> torch.Tensor:
-        return network.model(input_ids=ids, token_type_ids=segments.expand(len(ids), -1))  # type: ignore[no-any-return]
+        logits = network.model(input_ids=ids, token_type_ids=segments.expand(len(ids), -1))
+        return network.model.with_columns(logits, pairs, np.zeros(len(ids), dtype=np.int64))
 
     gradients = LayerIntegratedGradients(forward, network.model.encoder.get_input_embeddings())
     with torch.no_grad():

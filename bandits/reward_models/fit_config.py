@@ -117,6 +117,9 @@ class FitConfig(BaseModel):
     learning_rate: float = Field(
         1e-4, gt=0, description="highest learning rate of AdamW; 2e-5 to 5e-5 for a BERT of the usual size"
     )
+    columns_learning_rate: float = Field(
+        1e-2, gt=0, description="highest learning rate of what columns beside the text add to a logit"
+    )
     layer_decay: float = Field(
         1.0, gt=0, le=1, description="each layer learns at this share of the rate of the one above it"
     )

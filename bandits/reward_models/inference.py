@@ -100,11 +100,13 @@ class Inference:
         model = self._exact  # heads are never rounded, and may go on learning
         if isinstance(model, BiEncoder):
             texts = self._texts(pairs)
-            return lambda rows: model.match(
-                model.project(texts[self._index(pairs.user[rows])]), texts[self._index(pairs.item[rows])]
+            return lambda rows: model.with_columns(
+                model.match(model.project(texts[self._index(pairs.user[rows])]), texts[self._index(pairs.item[rows])]),
+                pairs,
+                rows,
             )
         of_rows = self._vectors(pairs)
-        return lambda rows: model.logits(of_rows[self._index(rows)])
+        return lambda rows: model.with_columns(model.logits(of_rows[self._index(rows)]), pairs, rows)
 
     def _scorer(self, pairs: PairTokens) -> Callable[[IntArray], torch.Tensor]:
         model = self._exact
@@ -114,7 +116,9 @@ class Inference:
             texts = self._texts(pairs)
             self._kept = pairs, texts, model.project(texts)
         _, items, users = self._kept
-        return lambda rows: model.match(users[self._index(pairs.user[rows])], items[self._index(pairs.item[rows])])
+        return lambda rows: model.with_columns(
+            model.match(users[self._index(pairs.user[rows])], items[self._index(pairs.item[rows])]), pairs, rows
+        )
 
     def _texts(self, pairs: PairTokens) -> torch.Tensor:
         """A vector for each text of the rows, at the place of its piece; the last, -1, is that of no text, 0."""

@@ -38,6 +38,7 @@ def model_card(kind: str, info: Mapping[str, Any], evaluation: Mapping[str, Any]
         f"- rows: {rows}; split by `{info['split_by']}`",
         f"- settings: {settings}",
         f"- weights that were trained: {info['parameters']['trained']:,} of {info['parameters']['all']:,}",
+        *_columns(info),
         *_choice(info),
         *_members(info),
         *_compression(info),
@@ -96,6 +97,28 @@ def _compression(info: Mapping[str, Any]) -> list[str]:
 
 def _epoch(entry: Mapping[str, Any]) -> str:
     return f"{entry['epoch']}" + (f" of member {entry['member']}" if "member" in entry else "")
+
+
+def _columns(info: Mapping[str, Any]) -> list[str]:
+    """What the model knows of items beside their text, and which numbers go with clicks."""
+    columns, selection = info.get("columns"), info.get("selection")
+    if not columns:
+        return []
+    names = [f"`{name}`" for name in columns["numbers"]]
+    names += [f"`{name}` (an embedding of {width} numbers)" for name, width in columns["embeddings"].items()]
+    lines = [f"- columns beside the item's text (`item_columns.npz`): {', '.join(names)}"]
+    if selection:
+        lines.append(f"- {selection_in_words(selection)}")
+    return lines
+
+
+def selection_in_words(selection: Mapping[str, Any]) -> str:
+    """A sentence on what `stability_selection` found."""
+    chosen = ", ".join(f"`{name}` {share:.2f}" for name, share in selection["chosen"].items())
+    return (
+        f"share of {selection['subsamples']} random halves of the {selection['items']:,} items in which an "
+        f"L1-penalised logistic regression took each number: {chosen}"
+    )
 
 
 def _choice(info: Mapping[str, Any]) -> list[str]:

@@ -23,8 +23,17 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from bandits.reward_models.adapters import TrainedAdapter
-from bandits.reward_models.cross_encoder import ENCODERS, Architecture, CrossEncoder, Pooling, load_encoder, set_dropout
+from bandits.reward_models.cross_encoder import (
+    ENCODERS,
+    Architecture,
+    ColumnsHead,
+    CrossEncoder,
+    Pooling,
+    load_encoder,
+    set_dropout,
+)
 from bandits.reward_models.inference import TOKENS_PER_BATCH, Batches, Inference, Precision
+from bandits.reward_models.item_columns import ItemColumns
 from bandits.reward_models.pair_tokens import PairTokenizer, PairTokens
 from bandits.reward_models.weights import Weights
 
@@ -42,6 +51,7 @@ class Network:
         tokenizer: Its tokenizer.
         max_length: Number of tokens after which texts are cut, the longer of user and item first.
         device: Device to compute on.
+        columns: What is known of items beside their text, as the model takes it; None if nothing.
 
     Attributes:
         adapter: What was trained where only an adapter was; None otherwise.
@@ -51,7 +61,12 @@ class Network:
     """
 
     def __init__(
-        self, model: CrossEncoder, tokenizer: PreTrainedTokenizerBase, max_length: int, device: torch.device
+        self,
+        model: CrossEncoder,
+        tokenizer: PreTrainedTokenizerBase,
+        max_length: int,
+        device: torch.device,
+        columns: ItemColumns | None = None,
     ) -> None:
         if model.positions is not None and max_length > model.positions:
             raise ValueError(
@@ -62,6 +77,7 @@ class Network:
         self.tokenizer = tokenizer
         self.max_length = max_length
         self.device = device
+        self.columns = columns
 
     @classmethod
     def from_weights(
@@ -74,8 +90,9 @@ class Network:
         architecture: Architecture = "cross",
         pooling: Pooling | Literal["auto"] = "auto",
         dropout: float | None = None,
+        columns: ItemColumns | None = None,
     ) -> Network:
-        """Pretrained weights with a new head, drawn with `seed`; the rest as in `FitConfig`."""
+        """Pretrained weights with a new head, drawn with `seed`; the rest as in `FitConfig` and above."""
         with torch.random.fork_rng(devices=[]), quiet():
             torch.manual_seed(seed)
             if weights.folder is None:
@@ -85,7 +102,9 @@ class Network:
             else:
                 encoder = load_encoder(weights.folder, dropout=dropout)
             model = ENCODERS[architecture](encoder, pooling, dropout)
-        return cls(model, load_tokenizer(weights), max_length, device)
+            if columns is not None:
+                model.columns = ColumnsHead(len(columns.numbers), list(columns.embeddings.values()))
+        return cls(model, load_tokenizer(weights), max_length, device, columns)
 
     @classmethod
     def load(cls, folder: Path, *, max_length: int, device: torch.device) -> Network:
@@ -99,17 +118,19 @@ class Network:
             if adapter is not None:
                 adapter.attach(model)
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        network = cls(model, tokenizer, max_length, device)
+        network = cls(model, tokenizer, max_length, device, ItemColumns.load(folder))
         network.adapter = adapter
         return network
 
     def save(self, folder: Path) -> None:
-        """Write the encoder and its `config.json`, the head, the tokenizer's files and the adapter into `folder`."""
+        """Write encoder, `config.json`, head, the tokenizer's files, adapter and items' columns into `folder`."""
         with quiet():
             self.model.save(folder)
             self.tokenizer.save_pretrained(folder)
         if self.adapter is not None:
             self.adapter.save(folder)
+        if self.columns is not None:
+            self.columns.save(folder)
 
     @cached_property
     def pair_tokenizer(self) -> PairTokenizer:
@@ -119,7 +140,7 @@ class Network:
         separator = end if separator is None else separator
         # Padding is masked, so that any token will do.
         filler = next((token for token in (padding, separator) if token is not None), 0)
-        return PairTokenizer(self.tokenizer.backend_tokenizer, self.max_length, filler, separator)
+        return PairTokenizer(self.tokenizer.backend_tokenizer, self.max_length, filler, separator, self.columns)
 
     def forward(self, pairs: PairTokens, rows: IntArray, precision: Precision) -> torch.Tensor:
         """Logits of some of the rows for training, shape (B,), float32: with dropout and gradients.
@@ -157,6 +178,8 @@ class Network:
         digest = hashlib.sha256(self.weights_hash().encode())
         digest.update(self.pair_tokenizer.rules().encode())
         digest.update(f"{TEMPLATE} {self.model.kind} {self.model.pooling} {self.max_length} float32".encode())
+        if self.columns is not None:
+            digest.update(self.columns.content_hash.encode())
         return digest.hexdigest()
 
 

@@ -15,7 +15,7 @@ def optimizer(model: CrossEncoder, trained: Mapping[str, torch.nn.Parameter], co
     """AdamW whose groups hold `share`, their part of the learning rate.
 
     Biases and layer norms do not decay, nor do the factors of IA3, whose rest is 1. With `layer_decay` d, weights that
-    lie n layers below the head learn at d^n times the rate.
+    lie n layers below the head learn at d^n times the rate; those of columns beside the text have a rate of their own.
 
     References:
         Howard, Ruder (2018), "Universal language model fine-tuning for text classification" (discriminative
@@ -23,19 +23,21 @@ def optimizer(model: CrossEncoder, trained: Mapping[str, torch.nn.Parameter], co
     """
     depth = _depths(model)
     top = len(model.layers) + 1
-    groups: dict[tuple[int, bool], list[torch.nn.Parameter]] = {}
+    groups: dict[tuple[float, bool], list[torch.nn.Parameter]] = {}
     for name, parameter in trained.items():
         decays = parameter.ndim > 1 and "ia3_" not in name
-        below = top - depth.get(id(parameter), top) if config.layer_decay < 1 else 0
-        groups.setdefault((below, decays), []).append(parameter)
+        share = config.layer_decay ** (top - depth.get(id(parameter), top))
+        if name.startswith("columns."):
+            share = config.columns_learning_rate / config.learning_rate
+        groups.setdefault((share, decays), []).append(parameter)
     return torch.optim.AdamW(
         [
             {
                 "params": parameters,
                 "weight_decay": config.weight_decay if decays else 0.0,
-                "share": config.layer_decay**below,
+                "share": share,
             }
-            for (below, decays), parameters in sorted(groups.items(), key=lambda group: (group[0][0], not group[0][1]))
+            for (share, decays), parameters in sorted(groups.items(), key=lambda group: (-group[0][0], not group[0][1]))
         ],
         lr=config.learning_rate,
         fused=True,

@@ -13,6 +13,8 @@ import torch
 from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
+from bandits.reward_models.item_columns import ItemColumns
+
 IntArray = NDArray[np.int64]
 
 _TEXTS_AT_ONCE = 4096  # an encoding holds far more than its ids
@@ -75,6 +77,8 @@ class PairTokens:
         item: Piece of each row's item, shape (n,).
         max_length: Most tokens of a row, special ones included.
         padding: Token id that fills up shorter rows.
+        columns: What is known of items beside their text, shape (K, F + E); None if nothing.
+        column_row: Row of `columns` of each piece, shape (S,); -1 for pieces that are no item.
     """
 
     pool: IntArray
@@ -85,6 +89,8 @@ class PairTokens:
     item: NDArray[np.int32]
     max_length: int
     padding: int
+    columns: NDArray[np.float32] | None = None
+    column_row: IntArray | None = None
 
     @cached_property
     def lengths(self) -> NDArray[np.int16]:
@@ -103,6 +109,8 @@ class PairTokens:
         digest = hashlib.sha256(f"{self.max_length} {self.padding} {len(self.size)} {len(self.item)}\n".encode())
         for array in (self.pool, self.size, self.segments, self.user, self.item):
             digest.update(np.ascontiguousarray(array).data)
+        if self.columns is not None and self.column_row is not None:
+            digest.update(self.columns.tobytes() + self.column_row.tobytes())
         return digest.hexdigest()
 
     def take(self, rows: IntArray) -> PairTokens:
@@ -112,6 +120,12 @@ class PairTokens:
     def alone(self, texts: NDArray[np.int32]) -> PairTokens:
         """Rows of single texts, given by their pieces, such as values of `user` and `item`."""
         return replace(self, user=np.full(len(texts), -1, dtype=np.int32), item=texts)
+
+    def beside(self, rows: IntArray, device: torch.device) -> torch.Tensor:
+        """What is known of some rows' items beside their text, shape (B, F + E)."""
+        assert self.columns is not None
+        assert self.column_row is not None
+        return torch.from_numpy(self.columns[self.column_row[self.item[rows]]]).to(device)
 
     def ids(self, row: int) -> list[int]:
         """Token ids of one row, special ones included."""
@@ -187,12 +201,20 @@ class PairTokenizer:
         padding: Token id that fills up shorter rows.
         separator: Token id for behind a text where the tokenizer itself puts nothing there, as GPT-2's: the texts would
             run into each other, and a row of empty texts would have no token.
+        columns: What is known of items beside their text; None if nothing.
 
     Raises:
         ValueError: When the tokenizer puts nothing behind a text and there is no `separator`.
     """
 
-    def __init__(self, tokenizer: Tokenizer, max_length: int, padding: int, separator: int | None = None) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        max_length: int,
+        padding: int,
+        separator: int | None = None,
+        columns: ItemColumns | None = None,
+    ) -> None:
         self._rules = Tokenizer.from_str(tokenizer.to_str())
         self._rules.no_padding()
         self._rules.no_truncation()
@@ -201,6 +223,7 @@ class PairTokenizer:
             Template.of_single(self._rules, separator),
         )
         self._max_length, self._padding = max_length, padding
+        self._columns = columns
 
     def rules(self) -> str:
         """The tokenizer's rules and the tokens around texts, as text."""
@@ -208,13 +231,22 @@ class PairTokenizer:
         return f"{self._rules.to_str()}\n{around}"
 
     def rows(self, users: Sequence[str], items: Sequence[str]) -> PairTokens:
-        """Rows of user and item text, both of length n; rows with an empty user hold the item alone."""
+        """Rows of user and item text, both of length n; rows with an empty user hold the item alone.
+
+        Raises:
+            ValueError: When there are columns beside the text, and an item is none of theirs.
+        """
         texts = dict.fromkeys(chain(users, items))
         special = [part for form in self._templates for part in (form.before, form.between, form.after)]
         pieces = list(chain(special, self._encode(list(texts))))
         size = np.array([len(piece) for piece in pieces], dtype=np.int64)
         stored = np.minimum(size, self._max_length)
         number = {text: place for place, text in enumerate(texts, start=len(special))}
+        columns = column_row = None
+        if self._columns is not None:
+            distinct = list(dict.fromkeys(items))
+            columns, column_row = self._columns.values.astype(np.float32), np.full(len(size), -1, dtype=np.int64)
+            column_row[[number[text] for text in distinct]] = self._columns.rows(distinct)
         return PairTokens(
             pool=np.fromiter(
                 chain.from_iterable(piece[: self._max_length] for piece in pieces), dtype=np.int64, count=stored.sum()
@@ -226,6 +258,8 @@ class PairTokenizer:
             item=np.array([number[text] for text in items], dtype=np.int32),
             max_length=self._max_length,
             padding=self._padding,
+            columns=columns,
+            column_row=column_row,
         )
 
     def product(self, users: Sequence[str], items: Sequence[str]) -> PairTokens:

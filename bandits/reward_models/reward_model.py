@@ -26,6 +26,7 @@ from bandits.reward_models.model_card import model_card
 from bandits.reward_models.network import Network
 from bandits.reward_models.seen_rows import seen_rows
 from bandits.reward_models.split import Split, whole_groups
+from bandits.reward_models.stability import stability_selection
 from bandits.reward_models.training import train
 from bandits.reward_models.weights import resolve_weights
 from bandits.reward_models.within_test import expected_rates
@@ -95,9 +96,10 @@ class RewardModel:
         if teacher is not None:
             _require_same_split(teacher, log, split)
         fingerprint = "" if teacher is None else teacher.fingerprint()
-        folder = cache / f"fit-{_fit_hash(split, config, weights.sha256 + fingerprint, device)[:20]}"
+        folder = cache / f"fit-{_fit_hash(log, split, config, weights.sha256 + fingerprint, device)[:20]}"
         if (folder / "model").is_dir():
             return cls.load(folder / "model", device=config.device)
+        columns = log.item_columns
         network = Network.from_weights(
             weights,
             max_length=config.max_length,
@@ -106,6 +108,7 @@ class RewardModel:
             architecture=config.architecture,
             pooling=config.pooling,
             dropout=config.dropout,
+            columns=columns and columns.standardised(train_rows["item_text"].tolist()),
         )
         started = time.monotonic()
         if teacher is not None:
@@ -122,6 +125,8 @@ class RewardModel:
             "rows": {name: len(part) for name, part in split.parts.items()} | {"trained_on": len(train_rows)},
             "split_by": split.by,
             "split": split.content_hash,
+            "columns": columns and {"numbers": list(columns.numbers), "embeddings": dict(columns.embeddings)},
+            "selection": columns and stability_selection(columns, train_rows, config.seed),
             "teacher": None if teacher is None else fingerprint,
             "history": trained.history,
             "parameters": {"trained": trained.trained_parameters, "all": trained.parameters},
@@ -194,6 +199,7 @@ class RewardModel:
             "kind": self.kind,
             "max_length": self.network.max_length,
             "tensors": self.network.weights_hash(),
+            "columns": None if self.network.columns is None else self.network.columns.content_hash,
             "adapter": None if self.network.adapter is None else self.network.adapter.sha256(),
             "calibrator": self.calibrator.content_hash,
             "info": self.info,
@@ -224,6 +230,9 @@ class RewardModel:
         found = None if network.adapter is None else network.adapter.sha256()
         if found != header["adapter"]:
             raise ValueError(f"The adapter in {folder} must have hash {header['adapter']}. Got {found}: damaged?")
+        wanted, found = header.get("columns"), None if network.columns is None else network.columns.content_hash
+        if found != wanted:
+            raise ValueError(f"The items' columns in {folder} must have hash {wanted}. Got {found}: damaged?")
         calibrator = Calibrator.load(folder / "calibrator.json")
         if calibrator.content_hash != header["calibrator"]:
             raise ValueError(
@@ -249,17 +258,20 @@ def _require_same_split(teacher: RewardModel, log: ClickLog, split: Split) -> No
         )
 
 
-def _fit_hash(split: Split, config: FitConfig, weights_hash: str, device: torch.device) -> str:
+def _fit_hash(log: ClickLog, split: Split, config: FitConfig, weights_hash: str, device: torch.device) -> str:
+    columns = log.item_columns
+    without = set() if columns is not None else {"columns_learning_rate"}
     parts = [
         str(_RECIPE),
         split.content_hash,
         config.model_dump_json(
-            exclude=NO_PART_OF_A_FIT | {"device", "weights", "sha256", "teacher", "checkpoint_steps"}
+            exclude=NO_PART_OF_A_FIT | without | {"device", "weights", "sha256", "teacher", "checkpoint_steps"}
         ),
         weights_hash,
         device.type,
         training_precision(config.precision, device),
         torch.__version__,
         transformers.__version__,
+        *([] if columns is None else [columns.content_hash]),
     ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -304,6 +304,8 @@ def _prepare(network: Network, examples: Examples, config: FitConfig, steps: int
     if config.tuning == "head":
         model.requires_grad_(False)
         model.head.requires_grad_(True)
+        if model.columns is not None:
+            model.columns.requires_grad_(True)
         if isinstance(model, BiEncoder):
             model.users.requires_grad_(True)
         return None
