@@ -49,6 +49,10 @@ class ClickLogData(Section):
     embeddings: list[str] = Field(
         [], description="the same: columns of a Parquet file with a list of numbers, such as an image's embedding"
     )
+    conversions: str | None = Field(
+        None, description="the column with the conversions that followed the clicks; a log of pairs of your own"
+    )
+    value: str | None = Field(None, description="with `conversions`: the column with their total value")
     max_users: int = Field(2_000, ge=1, description="simulate at most this many of its users, drawn at random")
 
 

@@ -137,6 +137,8 @@ def read_source(config: ExperimentConfig) -> Source:
             tabs=data.tabs,
             numbers=data.numbers,
             embeddings=data.embeddings,
+            conversions=data.conversions,
+            value=data.value,
         )
     if not isinstance(nothing, str):
         return Source(log, None, nothing)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -43,6 +43,7 @@ class ClickLog:
         confounded: Further rows of tests whose randomization was faulty: fit to learn from, not to judge by. None if
             there are none.
         item_columns: Numbers and embeddings of the items, where the log was read with any.
+        outcomes: Further columns of `rows`, if the log has them: `conversions` of the clicks, and the `value` of these.
     """
 
     rows: pd.DataFrame
@@ -51,6 +52,7 @@ class ClickLog:
     facts: Mapping[str, int] = field(default_factory=dict)
     confounded: pd.DataFrame | None = None
     item_columns: ItemColumns | None = None
+    outcomes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         total = self.rows[["impressions", "clicks"]].sum()
@@ -87,10 +89,11 @@ class ClickLog:
                 rows["group"] = joined_groups(rows["group"], [pair])
             key = ["user_text", "item_text"]
         how = {"impressions": "sum", "clicks": "sum", "time": "min"}
+        how |= dict.fromkeys(self.outcomes, "sum")
         how |= {column: "first" for column in ("world", "contrast", "group") if column not in key}
         parts = []
         for part in (rows[~rows["confounded"]], rows[rows["confounded"]]):
-            pairs = part.groupby(key, sort=False, as_index=False).agg(how)[PAIR_COLUMNS]
+            pairs = part.groupby(key, sort=False, as_index=False).agg(how)[[*PAIR_COLUMNS, *self.outcomes]]
             if self.kind == "tests":
                 pairs = pairs[pairs.groupby("contrast")["item_text"].transform("size") > 1]
             parts.append(pairs.reset_index(drop=True))
@@ -137,6 +140,8 @@ def read_click_log(
     rating: float | None = None,
     numbers: Sequence[str] = (),
     embeddings: Sequence[str] = (),
+    conversions: str | None = None,
+    value: str | None = None,
 ) -> ClickLog:
     """Read and validate a click log: a CSV or Parquet file of your own, or a public data set as it was published.
 
@@ -153,6 +158,8 @@ def read_click_log(
         rating: Jester: a joke counts as clicked when it was rated at least so, -10 to 10; by default 5.
         numbers: A log of pairs of your own: further columns, each with a finite number that is a property of the item.
         embeddings: The same: further columns of a Parquet file, each with a list of finite numbers, all of one length.
+        conversions: The same: the column that says how many of the clicks were followed by a conversion.
+        value: With `conversions`: the column with the conversions' total value, 0 or more.
 
     Raises:
         FileNotFoundError: When a file is missing.
@@ -161,20 +168,26 @@ def read_click_log(
     """
     path = Path(path)
     format = _known_format(path, format)
+    further: dict[str, Any] = {
+        "numbers": numbers,
+        "embeddings": embeddings,
+        "conversions": conversions,
+        "value": value,
+    }
     if format in SOURCE_FORMATS:
-        _refuse_columns(numbers, embeddings, "a public data set")
+        _refuse_columns("a public data set", *further.values())
         return _from_source(catalog.read_source(path, format, watch_ratio=watch_ratio, tabs=tabs, rating=rating))
-    for argument, value in (("watch_ratio", watch_ratio), ("tabs", tabs), ("rating", rating)):
-        if value is not None:
-            raise ValueError(f"`{argument}` must be left out for a log of this format. Got {value}.")
+    for argument, given in (("watch_ratio", watch_ratio), ("tabs", tabs), ("rating", rating)):
+        if given is not None:
+            raise ValueError(f"`{argument}` must be left out for a log of this format. Got {given}.")
     if faulty_weeks not in get_args(FaultyWeeks):
         raise ValueError(f"`faulty_weeks` must be one of {', '.join(get_args(FaultyWeeks))}. Got {faulty_weeks!r}.")
     frames = {file.name: log_files.read_frame(file) for file in _tables(path, format)}
     first = next(iter(frames.values()))
     if format == "upworthy" or (format == "auto" and upworthy.looks_like(first)):
-        _refuse_columns(numbers, embeddings, "a log of tests")
+        _refuse_columns("a log of tests", *further.values())
         return _from_tests(upworthy.read_tests(frames), path.name, faulty_weeks)
-    return click_log_from_frame(first, name=path.name, numbers=numbers, embeddings=embeddings)
+    return click_log_from_frame(first, name=path.name, **further)
 
 
 def log_source_files(path: Path | str, format: LogFormat = "auto") -> list[Path]:
@@ -222,7 +235,13 @@ def _from_source(source: catalog.SourceLog) -> ClickLog:
 
 
 def click_log_from_frame(
-    frame: pd.DataFrame, *, name: str = "frame", numbers: Sequence[str] = (), embeddings: Sequence[str] = ()
+    frame: pd.DataFrame,
+    *,
+    name: str = "frame",
+    numbers: Sequence[str] = (),
+    embeddings: Sequence[str] = (),
+    conversions: str | None = None,
+    value: str | None = None,
 ) -> ClickLog:
     """Validate a frame with the columns of a log (see `read_click_log`).
 
@@ -233,12 +252,16 @@ def click_log_from_frame(
     problems = Problems(name)
     required, optional = ("item_text", "impressions", "clicks"), _OPTIONAL
     problems.check_columns(frame, required=required, optional=optional)
-    names = [*numbers, *embeddings]
+    if value is not None and conversions is None:
+        problems.found.append(f"`value` must come with `conversions`. Got {value!r} alone.")
+    names = [*numbers, *embeddings, *(column for column in (conversions, value) if column is not None)]
     if len({*names, *required, *optional}) < len(names) + len(required) + len(optional):
-        problems.found.append(f"`numbers` and `embeddings` must be different columns of their own. Got {names}.")
+        problems.found.append(
+            f"`numbers`, `embeddings`, `conversions`, `value` must be different columns of their own. Got {names}."
+        )
     problems.raise_if_any()
     if "test" in frame.columns:
-        _refuse_columns(numbers, embeddings, "a log of tests")
+        _refuse_columns("a log of tests", numbers, embeddings, conversions, value)
     rows = pd.DataFrame(index=frame.index)
     facts = {"rows": len(frame)}
     for column in ("user_text", "item_text", "test", "group", "user_id", "item_id"):
@@ -248,7 +271,10 @@ def click_log_from_frame(
     for id_column, text_column in (("user_id", "user_text"), ("item_id", "item_text")):
         problems.check_ids(rows, id_column, text_column)
     problems.check_arms(rows["item_text"])
-    columns = ItemColumns.read(frame, rows["item_text"], numbers, embeddings, problems) if names else None
+    columns = (
+        ItemColumns.read(frame, rows["item_text"], numbers, embeddings, problems) if numbers or embeddings else None
+    )
+    outcomes = {} if conversions is None else problems.outcomes(frame, rows["clicks"], conversions, value)
     problems.raise_if_any()
 
     rows["world"] = rows["contrast"] = rows["test"]
@@ -261,7 +287,8 @@ def click_log_from_frame(
     facts["never shown"] = int((rows["impressions"] == 0).sum())
     facts["repeated pairs"] = int(rows.duplicated(["world", "user_text", "item_text"]).sum())
     facts["identical rows"] = int(frame.loc[:, ~_of_lists(frame)].duplicated().sum())
-    log = ClickLog(rows[PAIR_COLUMNS].reset_index(drop=True), kind, name, facts, item_columns=columns)
+    rows = rows[PAIR_COLUMNS].assign(**outcomes).reset_index(drop=True)
+    log = ClickLog(rows, kind, name, facts, item_columns=columns, outcomes=tuple(outcomes))
     return _require_contrasts(log)
 
 
@@ -271,10 +298,13 @@ def _of_lists(frame: pd.DataFrame) -> NDArray[np.bool_]:
     return np.array([column.dtype == object and bool(column.map(is_list_like).any()) for column in given])
 
 
-def _refuse_columns(numbers: Sequence[str], embeddings: Sequence[str], of: str) -> None:
-    for argument, names in (("numbers", numbers), ("embeddings", embeddings)):
+def _refuse_columns(
+    of: str, numbers: Sequence[str], embeddings: Sequence[str], conversions: str | None, value: str | None
+) -> None:
+    given = {"numbers": numbers, "embeddings": embeddings, "conversions": conversions, "value": value}
+    for argument, names in given.items():
         if names:
-            raise ValueError(f"`{argument}` must be left out for {of}: it needs a log of pairs. Got {list(names)}.")
+            raise ValueError(f"`{argument}` must be left out for {of}: it needs a log of pairs. Got {names!r}.")
 
 
 def _from_tests(tests: upworthy.Tests, name: str, faulty_weeks: FaultyWeeks) -> ClickLog:

@@ -79,6 +79,7 @@ class CrossEncoder(nn.Module):
 
     Attributes:
         columns: What columns beside the text add to a logit; None without any.
+        following: In a fit only: a linear map to the logit of a conversion and the logarithm of its value.
 
     Raises:
         ValueError: When the encoder has no pooler and `pooling` asks for it.
@@ -109,6 +110,7 @@ class CrossEncoder(nn.Module):
         nn.init.normal_(self.head.weight, std=_HEAD_SPREAD)
         nn.init.zeros_(self.head.bias)
         self.columns: ColumnsHead | None = None
+        self.following: nn.Linear | None = None
         # GPT-2 would read segments as words, RoBERTa and DeBERTa know only one.
         self.takes_segments = (
             getattr(encoder.config, "type_vocab_size", 0) > 1
@@ -151,6 +153,16 @@ class CrossEncoder(nn.Module):
     def of_rows(self, pairs: PairTokens, rows: IntArray, device: torch.device) -> torch.Tensor:
         """Logits of some of the rows, shape (B,)."""
         return self.with_columns(self(**pairs.batch(rows, device)), pairs, rows)
+
+    def with_following(
+        self, pairs: PairTokens, rows: IntArray, device: torch.device
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits of some of the rows, shape (B,), and what `following` makes of them, shape (B, 2)."""
+        assert self.following is not None
+        vectors = self.vectors(**pairs.batch(rows, device))
+        with torch.autocast(vectors.device.type, enabled=False):
+            following: torch.Tensor = self.following(self.dropout(vectors))
+        return self.with_columns(self.logits(vectors), pairs, rows), following
 
     def with_columns(self, logits: torch.Tensor, pairs: PairTokens, rows: IntArray) -> torch.Tensor:
         """Logits of texts plus what the columns beside them add, shape (B,)."""

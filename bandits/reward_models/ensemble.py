@@ -74,6 +74,8 @@ class RewardEnsemble:
             ValueError: When `config.members` is 1, or `config.loss` does not suit the log.
             FileNotFoundError: When BERT's weights are not to be found.
         """
+        if log.outcomes:
+            raise ValueError(f"`members` must be 1 for a log of conversions. Got {config.members}.")
         alone = [config.model_copy(update={"seed": config.seed + m, "members": 1}) for m in range(config.members)]
         members = [RewardModel.fit(log, split, one, cache=cache, show_progress=show_progress) for one in alone]
         rows = split.calibration

@@ -19,6 +19,7 @@ from bandits.reward_models.calibration_report import calibration_report, observe
 from bandits.reward_models.calibrator_choice import fit_calibrator
 from bandits.reward_models.ensemble import AnyRewardModel, RewardEnsemble
 from bandits.reward_models.fit_config import EvaluationConfig
+from bandits.reward_models.outcome_heads import judge_outcomes
 from bandits.reward_models.reward_model import RewardModel
 from bandits.reward_models.segments import halves_of_time, segment_of
 from bandits.reward_models.split import Split, whole_groups
@@ -72,8 +73,9 @@ def evaluate(
         values of `split.by`), `unbeaten` (baselines over which a lead is not certain), `reliability` (bins of BERT),
         `calibration` (BERT's `calibration_report`, with the same units; its parts are segments and earlier and later
         rows, for pairs), `classification` (name to precision, recall and F1 at `config.threshold`, empty without one),
-        `by_item` (BERT's predicted and the observed rate of the most shown items, for pairs), `members` (of an
-        ensemble: each one's `log_loss`, and `overall` as in `calibration`), `seconds`.
+        `by_item` (BERT's predicted and the observed rate of the most shown items, for pairs), `outcomes` (as in
+        `judge_outcomes`; empty for a log without conversions), `members` (of an ensemble: each one's `log_loss`, and
+        `overall` as in `calibration`), `seconds`.
 
     Raises:
         ValueError: When `config` has a threshold, or there are `segments`, and the model was fitted on tests.
@@ -109,6 +111,7 @@ def evaluate(
             if config.threshold is not None
         },
         "by_item": _by_item(rates[BERT], split.test) if model.kind == "pairs" else [],
+        "outcomes": _outcomes(model, split),
         "members": [_of_member(*one, split) for one in zip(members, own, strict=True) if len(members) > 1],
         "seconds": {
             **model.info["seconds"],
@@ -116,6 +119,14 @@ def evaluate(
             "baselines": time.monotonic() - scored,
         },
     }
+
+
+def _outcomes(model: AnyRewardModel, split: Split) -> dict[str, Any]:
+    """How well what follows clicks is predicted, where the log says it."""
+    if isinstance(model, RewardEnsemble) or model.outcomes is None:
+        return {}
+    found = model.outcome_rates(split.test["user_text"].tolist(), split.test["item_text"].tolist())
+    return judge_outcomes(found, found["click"], split)
 
 
 def _of_member(member: RewardModel, scores: FloatArray, split: Split) -> dict[str, Any]:

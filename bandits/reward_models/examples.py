@@ -29,6 +29,7 @@ class Examples:
         clicks: Shape (n,). In logs of tests both are tempered by one factor in each contrast, see `within_test`.
         contrast: Number of each row's contrast, from 0, shape (n,).
         whole_contrasts: Whether the rows of a contrast share every step.
+        outcomes: Clicks, conversions and value (0 in a log without), shape (n, 3); None for logs without conversions.
     """
 
     tokens: PairTokens
@@ -36,6 +37,7 @@ class Examples:
     clicks: FloatArray
     contrast: IntArray
     whole_contrasts: bool
+    outcomes: FloatArray | None = None
 
     @classmethod
     def of(cls, rows: pd.DataFrame, network: Network, config: FitConfig) -> Examples:
@@ -47,7 +49,11 @@ class Examples:
             share = within_test.tempering(clicks, contrast, config.overdispersion)
             impressions, clicks = share * impressions, share * clicks
         tokens = network.pair_tokenizer.rows(rows["user_text"].tolist(), rows["item_text"].tolist())
-        return cls(tokens, impressions, clicks, contrast, tests)
+        outcomes = None
+        if "conversions" in rows:
+            value = rows["value"] if "value" in rows else np.zeros(len(rows))
+            outcomes = np.column_stack([rows["clicks"], rows["conversions"], value]).astype(np.float64)
+        return cls(tokens, impressions, clicks, contrast, tests, outcomes)
 
     @property
     def weight(self) -> float:

@@ -117,6 +117,12 @@ class FitConfig(BaseModel):
     learning_rate: float = Field(
         1e-4, gt=0, description="highest learning rate of AdamW; 2e-5 to 5e-5 for a BERT of the usual size"
     )
+    outcome_weight: float = Field(
+        1.0,
+        ge=0,
+        description="logs of conversions only: weight of the mean losses of conversions (per click) and of values (per "
+        "conversion) beside that of clicks (per impression)",
+    )
     columns_learning_rate: float = Field(
         1e-2, gt=0, description="highest learning rate of what columns beside the text add to a logit"
     )

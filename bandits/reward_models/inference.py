@@ -108,6 +108,14 @@ class Inference:
         of_rows = self._vectors(pairs)
         return lambda rows: model.with_columns(model.logits(of_rows[self._index(rows)]), pairs, rows)
 
+    def vectors(self, pairs: PairTokens) -> FloatArray:
+        """A cross-encoder's vector of each row, shape (n, H), and behind it the columns beside the text."""
+        rows = np.arange(len(pairs.item))
+        vectors: FloatArray = self._vectors(pairs).double().cpu().numpy()
+        if self._exact.columns is None:
+            return vectors
+        return np.hstack([vectors, pairs.beside(rows, self._device).double().cpu().numpy()])
+
     def _scorer(self, pairs: PairTokens) -> Callable[[IntArray], torch.Tensor]:
         model = self._exact
         if not isinstance(model, BiEncoder):

@@ -66,6 +66,29 @@ class Problems:
         )
         return impressions, clicks
 
+    def outcomes(
+        self, frame: pd.DataFrame, clicks: pd.Series[int], conversions: str, value: str | None
+    ) -> dict[str, pd.Series[Any]]:
+        """`conversions` as integers that do not exceed the clicks, and `value` as numbers from 0, if there are any."""
+        for column in (conversions, value):
+            if column is not None and column not in frame.columns:
+                self.found.append(f"column `{column}` is missing. Got {', '.join(map(str, frame.columns))}.")
+                return {}
+        count, counted = self._count(frame, conversions)
+        above = (count > clicks) & counted
+        self._rows(
+            above, f"`{conversions}` must not exceed `clicks`", count.astype("str") + " of " + clicks.astype("str")
+        )
+        if value is None:
+            return {"conversions": count}
+        numbers = pd.to_numeric(frame[value], errors="coerce").astype(np.float64)
+        good = (numbers >= 0) & np.isfinite(numbers)
+        self._rows(~good, f"`{value}` must be a finite number, 0 or more", frame[value])
+        self._rows(
+            good & counted & (count == 0) & (numbers > 0), f"`{value}` must be 0 without `{conversions}`", numbers
+        )
+        return {"conversions": count, "value": numbers}
+
     def times(self, frame: pd.DataFrame, column: str) -> pd.Series[pd.Timestamp]:
         """The column as UTC times, NaT where missing; NaT throughout when there is no such column."""
         if column not in frame.columns:

@@ -66,6 +66,7 @@ def model_card(kind: str, info: Mapping[str, Any], evaluation: Mapping[str, Any]
         lines += _leads(evaluation)
         lines += _calibration(evaluation["calibration"], evaluation["split_by"])
         lines += _classification(evaluation["classification"])
+        lines += _outcomes(evaluation.get("outcomes", {}))
     return "\n".join([*lines, "", "## Limits", _LIMITS[kind], ""])
 
 
@@ -200,6 +201,16 @@ def _classification(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
     ]
     for model, values in found.items():
         lines.append(f"| {model} | " + " | ".join(_number(values[name]) for name in names) + " |")
+    return lines
+
+
+def _outcomes(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    if not found:
+        return []
+    lines = ["", "What follows a click (`outcomes.json`), on held-out rows:", ""]
+    lines += ["| outcome | loss | loss of a constant | observed / predicted |", "|---|--:|--:|--:|"]
+    for name, row in found.items():
+        lines.append(f"| {name} | {_number(row['loss'])} | {_number(row['constant'])} | {_ratio(row['overall'])} |")
     return lines
 
 

@@ -150,6 +150,13 @@ class Network:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
             return self.model.of_rows(pairs, rows, self.device)
 
+    def forward_following(
+        self, pairs: PairTokens, rows: IntArray, precision: Precision
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The same, and what follows clicks, see `CrossEncoder.with_following`."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+            return self.model.with_following(pairs, rows, self.device)
+
     def inference(self, precision: Precision) -> Inference:
         """The network as it is now, for logits in that precision."""
         return Inference(self.model, self.device, precision)

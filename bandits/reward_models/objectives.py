@@ -35,6 +35,23 @@ def within_test_loss(
     return -(clicks * (z - top[contrast] - total.log()[contrast])).sum()
 
 
+def outcome_loss(following: torch.Tensor, outcomes: torch.Tensor, totals: torch.Tensor) -> torch.Tensor:
+    """Negative log-likelihood of what follows clicks, per click and per conversion of all rows, in nats.
+
+    Args:
+        following: Logit of a conversion and logarithm of its mean value (gamma likelihood), shape (B, 2).
+        outcomes: Clicks, conversions and value of the batch, shape (B, 3).
+        totals: Their sums over all rows, shape (3,); a value of 0 means that there are none.
+    """
+    clicks, conversions, value = outcomes.unbind(1)
+    known = clicks > 0
+    loss = binomial_loss(following[known, 0], clicks[known], conversions[known]) / totals[0]
+    if totals[2] > 0:
+        log_mean = following[:, 1]
+        loss = loss + (conversions * log_mean + value * torch.exp(-log_mean)).sum() / totals[1]
+    return loss
+
+
 def batch_loss(
     logits: torch.Tensor, impressions: torch.Tensor, clicks: torch.Tensor, contrast: torch.Tensor, config: FitConfig
 ) -> torch.Tensor:

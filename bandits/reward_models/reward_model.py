@@ -24,6 +24,7 @@ from bandits.reward_models.fit_config import NO_PART_OF_A_FIT, FitConfig
 from bandits.reward_models.inference import training_precision
 from bandits.reward_models.model_card import model_card
 from bandits.reward_models.network import Network
+from bandits.reward_models.outcome_heads import OutcomeHeads, require_outcomes
 from bandits.reward_models.seen_rows import seen_rows
 from bandits.reward_models.split import Split, whole_groups
 from bandits.reward_models.stability import stability_selection
@@ -49,15 +50,22 @@ class RewardModel:
         calibrator: Fitted on the calibration rows.
         kind: Kind of the log it was fitted on.
         info: How it was fitted, as plain values: config, weights, history, rows, seconds.
+        outcomes: What follows a click; None where the log does not say.
     """
 
     def __init__(
-        self, network: Network, calibrator: Calibrator, kind: Literal["pairs", "tests"], info: Mapping[str, Any]
+        self,
+        network: Network,
+        calibrator: Calibrator,
+        kind: Literal["pairs", "tests"],
+        info: Mapping[str, Any],
+        outcomes: OutcomeHeads | None = None,
     ) -> None:
         self.network = network
         self.calibrator = calibrator
         self.kind: Literal["pairs", "tests"] = kind
         self.info = dict(info)
+        self.outcomes = outcomes
 
     @classmethod
     def fit(
@@ -88,7 +96,14 @@ class RewardModel:
             raise ValueError(f"`loss` must be {wanted[log.kind]}. Got {config.loss!r}.")
         if config.members != 1:
             raise ValueError(f"`members` must be 1 for a single model: `fit_reward_model` fits {config.members}.")
+        if log.outcomes and config.architecture != "cross":
+            raise ValueError(f"`architecture` must be 'cross' for a log of conversions. Got {config.architecture!r}.")
+        if log.outcomes and config.teacher is not None:
+            raise ValueError(f"`teacher` must be left out for a log of conversions. Got {config.teacher!r}.")
         train_rows = whole_groups(split.train, split.by, config.max_train_rows, config.seed)
+        if log.outcomes:
+            for name, rows in (split.parts | {"train": train_rows}).items():
+                require_outcomes(name, rows)
         texts = sorted({*train_rows["user_text"], *train_rows["item_text"]})
         weights = resolve_weights(config.weights, texts=texts, sha256=config.sha256)
         device = choose_device(config.device)
@@ -111,9 +126,10 @@ class RewardModel:
             columns=columns and columns.standardised(train_rows["item_text"].tolist()),
         )
         started = time.monotonic()
+        fitted_rows = train_rows
         if teacher is not None:
-            train_rows = teacher.teach(train_rows, config.teacher_weight)
-        trained = train(network, train_rows, split.validation, config, folder / "checkpoints", show=show_progress)
+            fitted_rows = teacher.teach(train_rows, config.teacher_weight)
+        trained = train(network, fitted_rows, split.validation, config, folder / "checkpoints", show=show_progress)
         seconds = trained.history[-1]["seconds"]
         calibrator, losses = _calibrate(network, log, split, config)
         info = {
@@ -134,7 +150,10 @@ class RewardModel:
             "precision": training_precision(config.precision, device),
             "seconds": {"training": seconds, "calibration": time.monotonic() - started - seconds},
         }
-        model = cls(network, calibrator, log.kind, info)
+        outcomes = None
+        if log.outcomes:
+            outcomes = OutcomeHeads.fit(lambda rows: _vectors(network, rows), split, train_rows)
+        model = cls(network, calibrator, log.kind, info, outcomes)
         model.save(folder / "model")
         shutil.rmtree(folder / "checkpoints")
         return model
@@ -151,6 +170,25 @@ class RewardModel:
         """Click probability of each user on each item, shape (U, K), in float32."""
         scores = self.network.logits(self.network.pair_tokenizer.product(user_texts, item_texts))
         return self.calibrator(scores.reshape(len(user_texts), len(item_texts)))
+
+    def outcome_rates(self, user_texts: Sequence[str], item_texts: Sequence[str]) -> dict[str, FloatArray]:
+        """What is expected of rows of user text and item text, each of shape (n,).
+
+        Returns:
+            `click`; `conversion`, given a click; where the log has values also `value`, of a conversion, and
+            `expected_value` of an impression, the product of all three.
+
+        Raises:
+            ValueError: When the model was fitted on a log without conversions.
+        """
+        if self.outcomes is None:
+            raise ValueError("`RewardModel.outcome_rates` needs a model fitted on a log with conversions. Got none.")
+        rows = pd.DataFrame({"user_text": list(user_texts), "item_text": list(item_texts)})
+        found = {"click": self.calibrator(self.scores(user_texts, item_texts))}
+        found |= self.outcomes(_vectors(self.network, rows))
+        if "value" in found:
+            found["expected_value"] = found["click"] * found["conversion"] * found["value"]
+        return found
 
     def teach(self, rows: pd.DataFrame, weight: float) -> pd.DataFrame:
         """Rows whose clicks are partly those that this model expects of their impressions, for another to learn from.
@@ -195,11 +233,14 @@ class RewardModel:
         unfinished.mkdir(parents=True)
         self.network.save(unfinished)
         self.calibrator.save(unfinished / "calibrator.json")
+        if self.outcomes is not None:
+            self.outcomes.save(unfinished)
         header = {
             "kind": self.kind,
             "max_length": self.network.max_length,
             "tensors": self.network.weights_hash(),
             "columns": None if self.network.columns is None else self.network.columns.content_hash,
+            "outcomes": None if self.outcomes is None else self.outcomes.content_hash,
             "adapter": None if self.network.adapter is None else self.network.adapter.sha256(),
             "calibrator": self.calibrator.content_hash,
             "info": self.info,
@@ -239,13 +280,22 @@ class RewardModel:
                 f"The calibrator in {folder} must have hash {header['calibrator']}. Got {calibrator.content_hash}: was "
                 "it fitted on another model?"
             )
-        return cls(network, calibrator, header["kind"], header["info"])
+        outcomes = OutcomeHeads.load(folder)
+        wanted, found = header.get("outcomes"), None if outcomes is None else outcomes.content_hash
+        if found != wanted:
+            raise ValueError(f"The heads of outcomes in {folder} must have hash {wanted}. Got {found}: damaged?")
+        return cls(network, calibrator, header["kind"], header["info"], outcomes)
 
 
 def _calibrate(network: Network, log: ClickLog, split: Split, config: FitConfig) -> tuple[Calibrator, dict[str, float]]:
     rows = split.calibration
     logits = network.logits(network.pair_tokenizer.rows(rows["user_text"].tolist(), rows["item_text"].tolist()))
     return calibrate(logits, log, split, config)
+
+
+def _vectors(network: Network, rows: pd.DataFrame) -> FloatArray:
+    pairs = network.pair_tokenizer.rows(rows["user_text"].tolist(), rows["item_text"].tolist())
+    return network.inference("float32").vectors(pairs)
 
 
 def _require_same_split(teacher: RewardModel, log: ClickLog, split: Split) -> None:
@@ -261,6 +311,7 @@ def _require_same_split(teacher: RewardModel, log: ClickLog, split: Split) -> No
 def _fit_hash(log: ClickLog, split: Split, config: FitConfig, weights_hash: str, device: torch.device) -> str:
     columns = log.item_columns
     without = set() if columns is not None else {"columns_learning_rate"}
+    without |= set() if log.outcomes else {"outcome_weight"}
     parts = [
         str(_RECIPE),
         split.content_hash,

@@ -22,7 +22,7 @@ from bandits.reward_models.examples import Examples
 from bandits.reward_models.fit_config import NO_PART_OF_A_FIT, FitConfig
 from bandits.reward_models.inference import training_precision
 from bandits.reward_models.network import Network
-from bandits.reward_models.objectives import batch_loss, mean_loss
+from bandits.reward_models.objectives import batch_loss, mean_loss, outcome_loss
 from bandits.reward_models.optimization import optimizer, rate
 from bandits.reward_models.tracking import Trackers
 
@@ -109,7 +109,8 @@ def train(
         settings = config.model_dump(exclude=NO_PART_OF_A_FIT)
         with bar as progress, Trackers(config.trackers, folder.parent / "tracking", settings, loop.number) as trackers:
             loop.run(progress, trackers)
-    trained = sum(parameter.numel() for parameter in loop.trained.values())
+    kept = (parameter for name, parameter in loop.trained.items() if not name.startswith("following."))
+    trained = sum(parameter.numel() for parameter in kept)
     total = sum(parameter.numel() for parameter in network.model.parameters())
     return Trained(loop.at.history, trained, total)
 
@@ -133,6 +134,8 @@ class Loop:
         self.steps_per_epoch = -(-batches // config.accumulation)
         # One scale for all batches, so that each impression (or click) counts the same wherever it falls.
         self.scale = fit.weight / len(self.units) * config.batch_size * config.accumulation
+        if fit.outcomes is not None and config.tuning != "head" and config.outcome_weight > 0:
+            network.model.following = _following(network, fit.outcomes.sum(axis=0))
         self.adapter = _prepare(network, fit, config, config.epochs * self.steps_per_epoch)
         # A frozen encoder always says the same: it is asked once.
         frozen = network.inference(self.precision).frozen if config.tuning == "head" else None
@@ -174,6 +177,7 @@ class Loop:
             self._save()
             progress.update(bar, completed=self.number, description=_describe(at))
         self._put(self.best)
+        self.network.model.following = None
         if self.adapter is not None:
             self.network.adapter = self.adapter.finish()
 
@@ -209,13 +213,20 @@ class Loop:
         return float(total)
 
     def _loss(self, rows: IntArray) -> torch.Tensor:
+        extra: torch.Tensor | float = 0.0
         if self.frozen_fit is not None:
             logits = self.frozen_fit(rows)
+        elif self.network.model.following is not None and self.fit.outcomes is not None:
+            logits, following = self.network.forward_following(self.fit.tokens, rows, self.precision)
+            share = len(self.units) / (self.config.batch_size * self.config.accumulation)
+            totals = self._tensor(self.fit.outcomes.sum(axis=0))
+            extra = share * outcome_loss(following, self._tensor(self.fit.outcomes[rows]), totals)
         else:
             logits = self.network.forward(self.fit.tokens, rows, self.precision)
         impressions, clicks = (self._tensor(values[rows]) for values in (self.fit.impressions, self.fit.clicks))
         contrast = torch.from_numpy(np.unique(self.fit.contrast[rows], return_inverse=True)[1]).to(logits.device)
-        return batch_loss(logits, impressions, clicks, contrast, self.config) / self.scale
+        loss = batch_loss(logits, impressions, clicks, contrast, self.config) / self.scale
+        return loss + self.config.outcome_weight * extra
 
     def _end_epoch(self, seconds: float) -> None:
         at = self.at
@@ -323,6 +334,17 @@ def _prepare(network: Network, examples: Examples, config: FitConfig, steps: int
     for module in frozen:
         module.requires_grad_(False)
     return None
+
+
+def _following(network: Network, totals: FloatArray) -> torch.nn.Linear:
+    """A head for what follows clicks, of use in training only: it starts at the means of all rows."""
+    clicks, conversions, value = totals
+    head = torch.nn.Linear(network.model.head.in_features, 2)
+    with torch.no_grad():
+        head.weight.zero_()
+        head.bias[0] = float(logit(conversions / clicks))
+        head.bias[1] = float(np.log(value / conversions)) if value > 0 else 0.0
+    return head.to(network.device)
 
 
 def _require_positions(network: Network, config: FitConfig) -> None:

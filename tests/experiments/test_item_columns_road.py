@@ -11,6 +11,7 @@ import pytest
 
 from bandits.reward_models import load_reward_model
 from experiments.config import load_config
+from experiments.learned_worlds import read_source
 from experiments.run_folder import RunFolder
 from experiments.runner import run_experiment
 
@@ -58,3 +59,16 @@ def test_from_config_to_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     chosen = model.info["selection"]["chosen"]["price"]
     assert chosen > 0.9
     assert f"took each number: `price` {chosen:.2f}" in run.report_file.read_text(encoding="utf-8")
+
+
+def test_a_config_names_what_follows_clicks(tmp_path: Path) -> None:
+    frame = pd.DataFrame(
+        {"item_text": ["a", "b"], "impressions": 9, "clicks": 5, "orders": [2, 1], "revenue": [3.5, 1]}
+    )
+    frame.to_csv(tmp_path / "clicks.csv", index=False)
+    data = "path: clicks.csv, conversions: orders, value: revenue}"
+    text = CONFIG.replace("path: clicks.parquet, numbers: [price], embeddings: [image]}", data)
+    (tmp_path / "c.yaml").write_text(text, encoding="utf-8")
+    log = read_source(load_config(tmp_path / "c.yaml").config).log
+    assert log.outcomes == ("conversions", "value")
+    assert log.pairs["value"].tolist() == [3.5, 1.0]
