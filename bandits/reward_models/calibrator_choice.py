@@ -12,7 +12,7 @@ from bandits.reward_models.calibration import LEVEL_METHODS, Calibrator, LevelMe
 from bandits.reward_models.click_log import ClickLog
 from bandits.reward_models.fit_config import FitConfig
 from bandits.reward_models.metrics import log_loss
-from bandits.reward_models.split import Split
+from bandits.reward_models.split import Split, seen_rate
 from bandits.reward_models.within_test import FloatArray
 
 FOLDS = 5
@@ -34,10 +34,8 @@ def calibrate(
     if log.kind == "pairs":
         groups = rows[split.by].tolist()
         return fit_calibrator(config.calibration, logits, impressions, clicks, groups, seed=config.seed)
-    seen = pd.concat([split.train, split.validation, split.calibration])
-    base_rate = seen["clicks"].sum() / seen["impressions"].sum()
     contrast = pd.factorize(rows["contrast"])[0].astype(np.int64)
-    return Calibrator.fit_within_tests(logits, impressions, clicks, contrast, base_rate=float(base_rate)), {}
+    return Calibrator.fit_within_tests(logits, impressions, clicks, contrast, base_rate=seen_rate(log, split)), {}
 
 
 def fit_calibrator(

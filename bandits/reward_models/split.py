@@ -82,6 +82,13 @@ def split_log(log: ClickLog, *, fractions: Sequence[float] = (0.7, 0.1, 0.1, 0.1
     return split
 
 
+def seen_rate(log: ClickLog, split: Split) -> float:
+    """Clicks per impression of all rows of `log.pairs` that a model may see, without those of `confounded_pairs`."""
+    seen = pd.concat([split.train, split.validation, split.calibration])
+    seen = seen[~seen["contrast"].isin(log.confounded_pairs["contrast"])] if len(log.confounded_pairs) else seen
+    return float(seen["clicks"].sum() / seen["impressions"].sum())
+
+
 def _parts(names: pd.Series[str], shares: NDArray[np.float64], seed: int) -> NDArray[np.int64]:
     """Number of the part that each row goes to, by the name of its group, shape (n,)."""
     places = names.map({group: keyed_place(group, seed) for group in names.unique()}).to_numpy(dtype=np.float64)

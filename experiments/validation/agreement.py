@@ -120,7 +120,9 @@ def compare(model: Played, real: Played, reference: int, config: ValidationConfi
         of_model = of_real if paired else random.integers(model.value.shape[1], size=model.value.shape[1])
         a, b = model.value[:, of_model].mean(axis=1), real.value[:, of_real].mean(axis=1)
         drawn[index] = share(a, b, counted), kendall_tau_b(a, b), slope(uplift(a, model), uplift(b, real))
-    low, high = np.nanquantile(drawn, [0.025, 0.975], axis=0) if counted.any() else np.full((2, 3), np.nan)
+    told = counted.any() & ~np.isnan(drawn).all(axis=0)  # a model that sees no difference has neither tau nor slope
+    low, high = np.full((2, 3), np.nan)
+    low[told], high[told] = np.nanquantile(drawn[:, told], [0.025, 0.975], axis=0)
     right = signs(means[0]) == signs(means[1])
     predicted, happened = uplift(means[0], model), uplift(means[1], real)
     estimates = share(*means, counted), kendall_tau_b(*means), slope(predicted, happened)

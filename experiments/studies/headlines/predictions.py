@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from bandits.compiled.specialize import cache_folder
 from bandits.reward_models import Calibrator, ClickLog, Split
+from bandits.reward_models.split import seen_rate
 from experiments.cells import hash_of
 from experiments.progress import Reporter
 from experiments.studies.headlines.config import HeadlinesStudy
@@ -42,8 +43,7 @@ def predicted_headlines(headlines: HeadlineLog, config: HeadlinesStudy, out: Pat
         with reporter.stage(
             f"Predicting {split.test['contrast'].nunique():,} tests ({number} of {len(headlines.folds)})"
         ):
-            learned = pd.concat([split.train, split.validation, split.calibration])
-            base = float(learned["clicks"].sum() / learned["impressions"].sum())
+            base = seen_rate(headlines.log, split)
             predicted = _predicted(headlines.log, split, config, base, out, reporter)
             parts.append(split.test.assign(predicted=predicted, base=base, fold=headlines.fold[split.test.index]))
     rows = pd.concat(parts).sort_index(kind="stable")

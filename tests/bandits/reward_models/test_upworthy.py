@@ -10,6 +10,7 @@ import pytest
 
 from bandits.reward_models import click_log_from_frame, log_source_files, read_click_log, split_log
 from bandits.reward_models.log_format import FaultyWeeks
+from bandits.reward_models.split import seen_rate
 
 FIRST, SECOND, THIRD = (
     "51c8f000" + "0" * 16,
@@ -74,6 +75,8 @@ def test_weeks_of_faulty_randomization_are_learned_from_and_never_judged_by(tmp_
     assert set(added["item_text"].str[:3]) == {"One", "Two"}
     assert set(added["group"]) == set(plain.train["group"])  # half of a test was faulty: its group stays together
     assert not set(added["contrast"]) & set(plain.train["contrast"])
+    learned = pd.concat([plain.train, plain.validation, plain.calibration])
+    assert seen_rate(both, split) == learned["clicks"].sum() / learned["impressions"].sum()
 
 
 def test_unknown_treatment_of_faulty_weeks_is_refused(tmp_path: Path) -> None:
