@@ -185,6 +185,13 @@ def facts(findings: Findings, config: HeadlinesStudy) -> str:
     )
 
 
+_FAULTY_WEEKS = {
+    "exclude": "left out",
+    "train": "models learn from them, where nothing else is done with their story, and nothing is judged by them",
+    "include": "taken as sound",
+}
+
+
 def notes(findings: Findings, config: HeadlinesStudy) -> list[str]:
     """How the study is made and what it assumes, sentences."""
     log, dropped = findings.headlines.log, findings.headlines.dropped
@@ -204,8 +211,9 @@ def notes(findings: Findings, config: HeadlinesStudy) -> list[str]:
     grid = config.candidates
     return [
         "A test is the headlines that were shown under one image of one test; at least two.",
-        f"{log.facts['faulty randomization']:,} rows from weeks with faulty randomization are left out; so are images "
-        f"with a single headline ({log.facts['headline does not vary']:,} rows).",
+        f"{log.facts['faulty randomization']:,} rows are from weeks with faulty randomization: "
+        f"{_FAULTY_WEEKS[config.data.faulty_weeks]}. Images with a single headline "
+        f"({log.facts['headline does not vary']:,} rows) are left out.",
         learned,
         "At n visitors per headline a test of K headlines has K n visitors in all, for every policy. The A/B test "
         "divides a share of them evenly and ships the headline with the highest observed rate to the rest; `even "

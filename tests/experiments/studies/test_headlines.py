@@ -14,6 +14,7 @@ from scipy import stats as reference
 from typer.testing import CliRunner
 
 from bandits.random import CLICKS, stream_key, world_uniform
+from bandits.reward_models.split import seen_rate
 from experiments.cli import app
 from experiments.problems import ConfigError
 from experiments.studies import headlines
@@ -258,6 +259,25 @@ def test_no_model_learns_from_a_story_that_it_predicts(tmp_path: Path) -> None:
         learned = pd.concat([split.train, split.validation, split.calibration])
         assert not set(learned["group"]) & set(split.test["group"])
         assert len(learned) + len(split.test) == len(found.rows)
+
+
+@pytest.mark.parametrize("how", ["train", "exclude"])
+def test_faulty_weeks_teach_of_no_story_that_is_used_otherwise(tmp_path: Path, how: str) -> None:
+    sound = pd.read_csv(archive(tmp_path))
+    faulty = pd.read_csv(archive(tmp_path, name="older.csv", seed=1, first=1000)).assign(test_week="201330")
+    faulty["eyecatcher_id"] = sound["eyecatcher_id"].to_numpy()  # every faulty test is of the story of a sound one
+    pd.concat([sound, faulty]).to_csv(tmp_path / "both.csv", index=False)
+    config = study(data={"path": str(tmp_path / "both.csv"), "faulty_weeks": how})
+    headlines = read_headlines(config.data, folds=3, seed=1)
+    assert len(headlines.rows) == len(sound)
+    for split in fold_splits(headlines, seed=1):
+        older = split.train["item_text"].isin(faulty["headline"])
+        assert older.any() == (how == "train")
+        assert not any(part["item_text"].isin(faulty["headline"]).any() for part in list(split.parts.values())[1:])
+        elsewhere = pd.concat([split.validation, split.calibration, split.test])
+        assert not set(split.train["group"]) & set(elsewhere["group"])
+        learned = pd.concat([split.train[~older], split.validation, split.calibration])
+        assert seen_rate(headlines.log, split) == learned["clicks"].sum() / learned["impressions"].sum()
 
 
 def test_predictions_do_not_depend_on_the_clicks_that_they_predict(tmp_path: Path) -> None:
