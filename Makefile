@@ -15,9 +15,9 @@ demo: $(VENV)/offline
 test: $(VENV)/dev
 	$(MAKE) --no-print-directory check
 	$(BUDGET) 120 $(PYTEST) -m install
-	$(BUDGET) 540 $(PYTEST) -m "not install and not model and not statistics and not faults"
-	$(BUDGET) 150 $(PYTEST) -m "model and not faults and not statistics"
-	$(BUDGET) 270 $(PYTEST) -m statistics
+	$(BUDGET) 600 $(PYTEST) -m "not install and not model and not statistics and not faults"
+	$(BUDGET) 180 $(PYTEST) -m "model and not faults and not statistics"
+	$(BUDGET) 180 $(PYTEST) -m statistics
 	$(BUDGET) 120 $(PYTEST) -m faults
 
 test-all: $(VENV)/dev
