@@ -95,6 +95,8 @@ def _wording(detail: Any, path: tuple[int | str, ...], owner: type[BaseModel] | 
         return str(detail["ctx"]["error"])
     if kind in ("model_type", "model_attributes_type", "dict_type"):
         return f"must be a section (keys and values). Got {shown(value)}."
+    if kind == "string_pattern_mismatch":
+        return f"must match the pattern {detail['ctx']['pattern']}. Got {shown(value)}."
     requirement = detail["msg"].removeprefix("Input should be ")
     suggestion = ""
     if kind == "literal_error" and isinstance(value, str):

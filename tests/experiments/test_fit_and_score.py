@@ -88,6 +88,10 @@ def test_what_cannot_be_fitted_or_scored_is_refused(folder: Path) -> None:
         (["fit", "pairs.csv", "--out", "full", *QUICK], "--out must be a new folder"),
         (["fit", "pairs.csv", "--out", "m", "--set", "epoch=1"], "Did you mean `epochs`?"),
         (["fit", "pairs.csv", "--out", "m", "--set", "epochs=none"], "epochs: must be"),
+        (
+            ["fit", "pairs.csv", "--out", "m", "--set", "sha256=abc"],
+            "sha256: must match the pattern ^[0-9a-f]{64}$. Got",
+        ),
         (["fit", "none.csv", "--out", "m", *QUICK], "which is no file"),
         (["fit", "newsroom", "--out", "m", "--format", "mind"], "must be left out for newsroom"),
         (["fit", "pairs.csv", "--out", "m", "--rating", "3", *QUICK], "`rating` must be left out"),
