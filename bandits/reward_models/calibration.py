@@ -173,6 +173,21 @@ class Calibrator:
             raise ValueError(f"{path} must have hash {expected}. Got {calibrator.content_hash}: damaged?")
         return calibrator
 
+    @classmethod
+    def load_expected(cls, path: Path, content_hash: str) -> Calibrator:
+        """Read the calibrator of a model that says which one it must be.
+
+        Raises:
+            ValueError: When it is damaged, or belongs to another model.
+        """
+        calibrator = cls.load(path)
+        if calibrator.content_hash != content_hash:
+            raise ValueError(
+                f"The calibrator in {path.parent} must have hash {content_hash}. Got {calibrator.content_hash}: was it "
+                "fitted on another model?"
+            )
+        return calibrator
+
     def _numbers(self) -> dict[str, Any]:
         """What the method has of its own; names that only other methods use never enter a hash."""
         return {name: value for name, value in asdict(self).items() if value is not None and value != ()}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +15,7 @@ from bandits.reward_models.calibration import Calibrator
 from bandits.reward_models.calibrator_choice import calibrate
 from bandits.reward_models.click_log import ClickLog
 from bandits.reward_models.fit_config import FitConfig
-from bandits.reward_models.model_card import model_card
+from bandits.reward_models.model_folder import replaced, write_about
 from bandits.reward_models.reward_model import RewardModel
 from bandits.reward_models.split import Split
 
@@ -115,19 +114,17 @@ class RewardEnsemble:
 
         Evaluation and replacement are as in `RewardModel.save`.
         """
-        unfinished = folder.with_name(folder.name + ".unfinished")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
-        for number, member in enumerate(self.members):
-            member.save(unfinished / f"member-{number}")
-        self.calibrator.save(unfinished / "calibrator.json")
-        header = {"members": [member.fingerprint() for member in self.members], "info": self.info}
-        (unfinished / "ensemble.json").write_text(json.dumps(header, indent=1), encoding="utf-8")
-        if evaluation is not None:
-            (unfinished / "metrics.json").write_text(json.dumps(evaluation, indent=1), encoding="utf-8")
-        (unfinished / "README.md").write_text(model_card(self.kind, self.info, evaluation), encoding="utf-8")
-        shutil.rmtree(folder, ignore_errors=True)
-        unfinished.rename(folder)
+        header = {
+            "members": [member.fingerprint() for member in self.members],
+            "calibrator": self.calibrator.content_hash,
+            "info": self.info,
+        }
+        with replaced(folder) as unfinished:
+            for number, member in enumerate(self.members):
+                member.save(unfinished / f"member-{number}")
+            self.calibrator.save(unfinished / "calibrator.json")
+            (unfinished / "ensemble.json").write_text(json.dumps(header, indent=1), encoding="utf-8")
+            write_about(unfinished, self.kind, self.info, evaluation)
 
     @classmethod
     def load(cls, folder: Path, *, device: str = "auto") -> RewardEnsemble:
@@ -149,7 +146,7 @@ class RewardEnsemble:
                     "damaged, or another fit?"
                 )
             members.append(member)
-        return cls(members, Calibrator.load(folder / "calibrator.json"), header["info"])
+        return cls(members, Calibrator.load_expected(folder / "calibrator.json", header["calibrator"]), header["info"])
 
 
 AnyRewardModel = RewardModel | RewardEnsemble

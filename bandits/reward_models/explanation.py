@@ -61,6 +61,8 @@ class Explanation:
             f"Click probability {self.probability:.4f}; {self.without_words:.4f} with a mask in place of every word.",
             "Change of the log-odds that is put down to each word:",
         ]
+        if self.missed >= _CLOSE_ENOUGH:
+            lines.append(f"  (the effects miss {self.missed:.0%} of the difference: take them as rough)")
         ordered = sorted(self.words, key=lambda word: -abs(word.effect))
         lines += [f"  {word.effect:+8.3f}  {word.text}  ({word.of})" for word in ordered]
         return "\n".join(lines)

@@ -124,7 +124,7 @@ def selection_in_words(selection: Mapping[str, Any]) -> str:
 
 def _choice(info: Mapping[str, Any]) -> list[str]:
     """How the calibrator was chosen, where the config left it open."""
-    losses = info.get("calibration", {}).get("cross_validated")  # models of version 0.1.0 do not say
+    losses = info["calibration"]["cross_validated"]
     if not losses:
         return []
     listed = ", ".join(f"{name} {loss:.6f}" for name, loss in losses.items())

@@ -22,7 +22,7 @@ from bandits.reward_models.calibrator_choice import calibrate
 from bandits.reward_models.click_log import ClickLog
 from bandits.reward_models.fit_config import NO_PART_OF_A_FIT, FitConfig
 from bandits.reward_models.inference import training_precision
-from bandits.reward_models.model_card import model_card
+from bandits.reward_models.model_folder import replaced, write_about
 from bandits.reward_models.network import Network
 from bandits.reward_models.outcome_heads import OutcomeHeads, require_outcomes
 from bandits.reward_models.seen_rows import seen_rows
@@ -35,7 +35,7 @@ from bandits.torch_device import choose_device
 
 FloatArray = NDArray[np.float64]
 
-_RECIPE = 4  # raise it when the same log and config should be fitted anew
+_RECIPE = 5  # raise it when the same log and config should be fitted anew
 
 
 class RewardModel:
@@ -228,13 +228,6 @@ class RewardModel:
         With an evaluation (see `evaluate`), `metrics.json` too, and its numbers in the card. The folder gets its name
         only when it is complete; an older one of that name is replaced.
         """
-        unfinished = folder.with_name(folder.name + ".unfinished")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
-        self.network.save(unfinished)
-        self.calibrator.save(unfinished / "calibrator.json")
-        if self.outcomes is not None:
-            self.outcomes.save(unfinished)
         header = {
             "kind": self.kind,
             "max_length": self.network.max_length,
@@ -245,12 +238,13 @@ class RewardModel:
             "calibrator": self.calibrator.content_hash,
             "info": self.info,
         }
-        (unfinished / "reward_model.json").write_text(json.dumps(header, indent=1), encoding="utf-8")
-        if evaluation is not None:
-            (unfinished / "metrics.json").write_text(json.dumps(evaluation, indent=1), encoding="utf-8")
-        (unfinished / "README.md").write_text(model_card(self.kind, self.info, evaluation), encoding="utf-8")
-        shutil.rmtree(folder, ignore_errors=True)
-        unfinished.rename(folder)
+        with replaced(folder) as unfinished:
+            self.network.save(unfinished)
+            self.calibrator.save(unfinished / "calibrator.json")
+            if self.outcomes is not None:
+                self.outcomes.save(unfinished)
+            (unfinished / "reward_model.json").write_text(json.dumps(header, indent=1), encoding="utf-8")
+            write_about(unfinished, self.kind, self.info, evaluation)
 
     @classmethod
     def load(cls, folder: Path, *, device: str = "auto") -> RewardModel:
@@ -271,17 +265,12 @@ class RewardModel:
         found = None if network.adapter is None else network.adapter.sha256()
         if found != header["adapter"]:
             raise ValueError(f"The adapter in {folder} must have hash {header['adapter']}. Got {found}: damaged?")
-        wanted, found = header.get("columns"), None if network.columns is None else network.columns.content_hash
+        wanted, found = header["columns"], None if network.columns is None else network.columns.content_hash
         if found != wanted:
             raise ValueError(f"The items' columns in {folder} must have hash {wanted}. Got {found}: damaged?")
-        calibrator = Calibrator.load(folder / "calibrator.json")
-        if calibrator.content_hash != header["calibrator"]:
-            raise ValueError(
-                f"The calibrator in {folder} must have hash {header['calibrator']}. Got {calibrator.content_hash}: was "
-                "it fitted on another model?"
-            )
+        calibrator = Calibrator.load_expected(folder / "calibrator.json", header["calibrator"])
         outcomes = OutcomeHeads.load(folder)
-        wanted, found = header.get("outcomes"), None if outcomes is None else outcomes.content_hash
+        wanted, found = header["outcomes"], None if outcomes is None else outcomes.content_hash
         if found != wanted:
             raise ValueError(f"The heads of outcomes in {folder} must have hash {wanted}. Got {found}: damaged?")
         return cls(network, calibrator, header["kind"], header["info"], outcomes)

@@ -173,6 +173,10 @@ def test_damage_of_one_member_is_noticed(ensemble: RewardEnsemble, tmp_path: Pat
         shutil.copytree(tmp_path / "good", tmp_path / name)
         return tmp_path / name
 
+    foreign = broken("foreign")
+    shutil.copy(foreign / "member-0" / "calibrator.json", foreign / "calibrator.json")
+    with pytest.raises(ValueError, match=r"The calibrator in .*foreign must have hash .* fitted on another model"):
+        load_reward_model(foreign)
     swapped = broken("swapped")
     shutil.rmtree(swapped / "member-1")
     shutil.copytree(swapped / "member-0", swapped / "member-1")

@@ -12,6 +12,7 @@ import pytest
 from scipy.special import logit
 
 from bandits.reward_models import FitConfig, RewardModel, click_log_from_frame, explain_click, split_log
+from bandits.reward_models.explanation import Explanation, Word
 
 pytestmark = pytest.mark.model
 
@@ -83,6 +84,12 @@ def test_text_longer_than_the_model_is_explained_as_far_as_it_was_read(model: Re
     found = explain_click(model, "likes sun", "sun " * 100)
     assert 0 < len([word for word in found.words if word.of == "item"]) < 32
     assert "sun" in found.to_text()
+
+
+def test_what_the_integral_misses_is_told() -> None:
+    words = (Word("rain", "item", 0.5),)
+    assert "miss" not in Explanation(0.1, 0.06, words, missed=0.009).to_text()
+    assert "the effects miss 20% of the difference" in Explanation(0.1, 0.06, words, missed=0.2).to_text()
 
 
 @pytest.mark.faults
