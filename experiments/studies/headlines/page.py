@@ -17,6 +17,7 @@ from experiments.run_folder import write_text
 from experiments.studies.headlines.candidates import AB_TEST, BEST
 from experiments.studies.headlines.config import HeadlinesStudy
 from experiments.studies.headlines.data import HeadlineLog
+from experiments.studies.headlines.facts import facts
 from experiments.studies.headlines.figures import draw_headlines
 from experiments.studies.headlines.results import COMPARISONS, remaining, vanishing_point
 
@@ -72,7 +73,7 @@ def write_page(findings: Findings, config: HeadlinesStudy, out: Path, reporter: 
     first = results[results["truth"] == config.truths[0]]
     content = {
         "title": f"{config.name}: what a language model adds to a bandit on real headline tests",
-        "facts": facts(findings, config),
+        "facts": facts(findings.rows, config),
         "verdict": verdict(results, config),
         "published": PUBLISHED,
         "truth": config.truths[0],
@@ -141,7 +142,7 @@ def tables(findings: Findings, config: HeadlinesStudy) -> str:
     """The page as text, in Markdown: verdict, the gains of every policy, and what remains of them."""
     results, first = findings.results, config.truths[0]
     head = " | ".join(f"{n:,}" for n in config.visitors)
-    lines = [verdict(results, config), "", facts(findings, config), ""]
+    lines = [verdict(results, config), "", facts(findings.rows, config), ""]
     of_first = results[results["truth"] == first]
     for comparison, words in COMPARISONS.items():
         lines += [f"Clicks relative to {words}, by visitors per headline ({first} rates):", ""]
@@ -164,25 +165,6 @@ def tables(findings: Findings, config: HeadlinesStudy) -> str:
         lines.append(f"| {row['policy']} | {' | '.join(row['chosen'])} |")
     lines += ["", *(f"* {note}" for note in notes(findings, config)), ""]
     return "\n".join(lines)
-
-
-def facts(findings: Findings, config: HeadlinesStudy) -> str:
-    """What was played, and how well the model ranks headlines it never saw, in one sentence each."""
-    from bandits.reward_models.metrics import pairwise_accuracy
-
-    judged = findings.rows[findings.rows["fold"] >= 0]
-    predicted, shown, clicks = (
-        judged[name].to_numpy(dtype=np.float64) for name in ("predicted", "impressions", "clicks")
-    )
-    accuracy = pairwise_accuracy(predicted, shown, clicks, judged["test"].to_numpy(dtype=np.int64))
-    who = f"BERT ({config.reward_model.weights})" if config.scorer == "reward_model" else "TF-IDF with a linear score"
-    right = f"{accuracy.accuracy:.1%} of all {accuracy.pairs:,} pairs" if accuracy.accuracy is not None else "no pairs"
-    if accuracy.accuracy_significant is not None:
-        right += f" and {accuracy.accuracy_significant:.1%} of the {accuracy.pairs_significant:,} with p < 0.05"
-    return (
-        f"{judged['test'].nunique():,} tests of {len(judged):,} headlines in {judged['group'].nunique():,} stories are "
-        f"judged. {who} orders {right} rightly, of stories that it never saw."
-    )
 
 
 _FAULTY_WEEKS = {

@@ -32,7 +32,8 @@ def predicted_headlines(headlines: HeadlineLog, config: HeadlinesStudy, out: Pat
         reporter: Who tells the progress.
 
     Returns:
-        Rows as in `HeadlineLog`, with `fold`, `predicted` (click rate), `base` (clicks per impression of the stories
+        Rows as in `HeadlineLog`, with `fold`, `predicted` (click rate), `tfidf` (the rate that TF-IDF predicts, which a
+        reward model has to beat), `base` (clicks per impression of the stories
         that the model learned from) and `test`, the number of each row's test from 0; a test's rows follow each other.
 
     Raises:
@@ -44,19 +45,18 @@ def predicted_headlines(headlines: HeadlineLog, config: HeadlinesStudy, out: Pat
             f"Predicting {split.test['contrast'].nunique():,} tests ({number} of {len(headlines.folds)})"
         ):
             base = seen_rate(headlines.log, split)
-            predicted = _predicted(headlines.log, split, config, base, out, reporter)
-            parts.append(split.test.assign(predicted=predicted, base=base, fold=headlines.fold[split.test.index]))
+            rates = {"tfidf": tfidf_rates(split, base, overdispersion=config.reward_model.overdispersion)}
+            rates["predicted"] = rates["tfidf"]
+            if config.scorer == "reward_model":
+                rates["predicted"] = _predicted(headlines.log, split, config, out, reporter)
+            parts.append(split.test.assign(**rates, base=base, fold=headlines.fold[split.test.index]))
     rows = pd.concat(parts).sort_index(kind="stable")
     rows["test"] = pd.factorize(rows["contrast"])[0]
     return rows.sort_values("test", kind="stable").reset_index(drop=True)
 
 
-def _predicted(
-    log: ClickLog, split: Split, config: HeadlinesStudy, base: float, out: Path, reporter: Reporter
-) -> FloatArray:
-    """Click rates of the split's test rows, shape (n,)."""
-    if config.scorer == "tfidf":
-        return tfidf_rates(split, base, overdispersion=config.reward_model.overdispersion)
+def _predicted(log: ClickLog, split: Split, config: HeadlinesStudy, out: Path, reporter: Reporter) -> FloatArray:
+    """The reward model's click rates of the split's test rows, shape (n,)."""
     from bandits.reward_models import fit_reward_model  # here, so that TF-IDF does not wait for torch
 
     fit, rows = config.reward_model, split.test

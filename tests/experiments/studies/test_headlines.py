@@ -11,6 +11,7 @@ import pytest
 import statsmodels.api as sm
 import yaml
 from scipy import stats as reference
+from scipy.stats import t as student
 from typer.testing import CliRunner
 
 from bandits.random import CLICKS, stream_key, world_uniform
@@ -23,6 +24,7 @@ from experiments.studies.headlines import play
 from experiments.studies.headlines.candidates import BEST, Candidate, families
 from experiments.studies.headlines.config import Candidates, HeadlinesData, HeadlinesStudy
 from experiments.studies.headlines.data import LEARNS_ONLY, HeadlineLog, fold_splits, read_headlines
+from experiments.studies.headlines.facts import facts
 from experiments.studies.headlines.play import make_groups, mean_visits
 from experiments.studies.headlines.predictions import predicted_headlines, tfidf_rates
 from experiments.studies.headlines.results import best_with_model, choose, gains, remaining, vanishing_point, with_best
@@ -218,6 +220,32 @@ def test_gains_against_a_weighted_regression_with_clustered_errors() -> None:
     assert found.loc[BEST, "clicks_per_1000"] == pytest.approx(1000 * expected_best.sum() / 8000)
     assert np.isnan(found.loc["UCB", "over_without"])
     assert np.isnan(found.loc["A/B test", "over_ab"])
+
+
+def test_facts_of_a_model_that_is_always_right_beside_one_that_is_always_wrong() -> None:
+    numbers = [[(20 + 3 * test, 1000), (60 + test, 1000), (110 + 5 * test, 1000)] for test in range(8)]
+    rows = rows_of(numbers).assign(predicted=np.tile([0.02, 0.05, 0.1], 8), tfidf=np.tile([0.1, 0.05, 0.02], 8))
+    rows["group"] = [f"story {test // 2}" for test in rows["test"]]
+    told = facts(rows, study(scorer="reward_model"))
+    assert "8 tests of 24 headlines in 4 stories are judged." in told
+    assert "BERT (sentence-transformers/all-MiniLM-L6-v2) orders 100.0% of all 24 pairs" in told
+    assert "TF-IDF with a linear score orders 0.0% of all 24 pairs" in told
+    assert "BERT's lead is 100.0 points on all pairs and 100.0 points on those." in told  # stories do not differ
+    mixed = rows.assign(tfidf=rows["tfidf"].where(rows["test"] >= 4, rows["predicted"]))  # 2 of 4 stories
+    margin = 100 * student.ppf(0.975, 3) * np.std([0, 0, 1, 1], ddof=1) / 2
+    interval = f"(-{margin - 50:.1f} to {50 + margin:.1f})"
+    assert f"BERT's lead is 50.0 points {interval} on all pairs" in facts(mixed, study(scorer="reward_model"))
+    expected = rows["predicted"] / (1 - rows["predicted"])  # clicks of a test fall where odds times impressions say
+    expected *= (rows["clicks"].groupby(rows["test"]).transform("sum")) / expected.groupby(rows["test"]).transform(
+        "sum"
+    )
+    order = np.argsort(expected / rows["impressions"], kind="stable")
+    parts = np.floor((np.arange(24) + 0.5) / 2.4).astype(int)  # equal impressions: tenths of 24 rows by their middles
+    ratio = [rows["clicks"][order[parts == n]].sum() / expected[order[parts == n]].sum() for n in range(10)]
+    assert f"lie between {min(ratio):.3f} and {max(ratio):.3f} in the tenths" in told
+    alone = facts(rows.assign(predicted=rows["tfidf"]), study())
+    assert "BERT" not in alone
+    assert "TF-IDF with a linear score orders 0.0%" in alone
 
 
 def test_where_gains_vanish_and_what_remains() -> None:
