@@ -57,7 +57,7 @@ def facts(rows: pd.DataFrame, config: HeadlinesStudy) -> str:
             )
             for significant in (False, True)
         ]
-        told.append(f"BERT's lead is {_points(leads[0])} on all pairs and {_points(leads[1])} on those.")
+        told.append(f"BERT's lead is {in_points(leads[0])} on all pairs and {in_points(leads[1])} on those.")
     rates = expected_rates(logit(predicted), shown, clicks, test)
     tenth = metrics.bins_of_rows(rates, shown)
     ratios = [
@@ -72,7 +72,7 @@ def facts(rows: pd.DataFrame, config: HeadlinesStudy) -> str:
     return " ".join(told)
 
 
-def _points(lead: Lead) -> str:
+def in_points(lead: Lead) -> str:
     """A lead in percentage points with its interval over stories."""
     if lead.lead is None:
         return "unknown"
