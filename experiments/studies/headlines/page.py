@@ -16,7 +16,7 @@ from experiments.progress import Reporter
 from experiments.run_folder import write_text
 from experiments.studies.headlines.candidates import AB_TEST, BEST
 from experiments.studies.headlines.config import HeadlinesStudy
-from experiments.studies.headlines.data import HeadlineLog
+from experiments.studies.headlines.data import SEPARATE, HeadlineLog
 from experiments.studies.headlines.facts import facts
 from experiments.studies.headlines.figures import draw_headlines
 from experiments.studies.headlines.results import COMPARISONS, remaining, vanishing_point
@@ -186,9 +186,9 @@ def notes(findings: Findings, config: HeadlinesStudy) -> list[str]:
         )
     else:
         learned = (
-            "The model learns from the training file only. It predicts a fifth of its stories, held out, on which "
-            f"values of policies are chosen, and the test file. {dropped:,} training tests share a story with the test "
-            "file and are dropped."
+            f"The model learns from the training file only. It predicts {SEPARATE[3]:.0%} of its stories, held out, on "
+            f"which values of policies are chosen, and the test file. {dropped:,} training tests share a story with "
+            "the test file and are dropped."
         )
     grid = config.candidates
     return [
