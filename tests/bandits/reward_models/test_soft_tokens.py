@@ -98,17 +98,19 @@ def test_batches_equal_single_rows_and_saved_networks(
     assert np.abs(network.logits(network.pair_tokenizer.product(USERS, ITEMS)) - found).min() > 1e-6
 
 
-def planted(users: int = 100) -> pd.DataFrame:
-    """Whether a user clicks is told by her taste, and by nothing in any text."""
+def planted(users: int = 100, by_look: bool = False) -> pd.DataFrame:
+    """Whether a user clicks is told by her taste, or by its product with an item's look, and by nothing in any text."""
     random = np.random.default_rng(2)
-    taste, look = random.normal(size=(users, 3)), random.normal(size=(4, 2))
+    taste, look = random.normal(size=(users, 3)), np.array([[1.0, 0.3], [-1.0, 0.2], [1.0, -0.3], [-1.0, -0.2]])
     return pd.DataFrame(
         [
             {
                 "user_text": f"reader {u}",
                 "item_text": f"thing {k}",
                 "impressions": 300,
-                "clicks": random.binomial(300, 1 / (1 + np.exp(1 - 1.5 * taste[u, 1]))),
+                "clicks": random.binomial(
+                    300, 1 / (1 + np.exp(1 - 1.5 * taste[u, 1] * (look[k, 0] if by_look else 1)))
+                ),
                 "taste": taste[u].tolist(),
                 "look": look[k].tolist(),
             }
@@ -129,6 +131,7 @@ CONFIG = FitConfig(
     device="cpu",
     precision="float32",
 )
+SIDES = (("user", "taste"), ("item", "look"))
 NAMES: dict[str, Any] = {"user_embeddings": ["taste"], "embeddings": ["look"]}
 
 
@@ -138,11 +141,16 @@ def fit(cache: Path, names: dict[str, Any] = NAMES, frame: pd.DataFrame | None =
     return RewardModel.fit(log, split_log(log, fractions=(0.5, 0.1, 0.1, 0.3)), config, cache=cache)
 
 
-def explained(model: RewardModel) -> float:
+def explained(model: RewardModel, frame: pd.DataFrame | None = None) -> float:
     """Correlation of predicted and planted log-odds over users that the fit has not seen."""
-    rows = split_log(click_log_from_frame(planted(), **NAMES), fractions=(0.5, 0.1, 0.1, 0.3)).test
-    taste = planted().drop_duplicates("user_text").set_index("user_text")["taste"]
-    planted_odds = [taste[user][1] for user in rows["user_text"]]
+    by_look = frame is not None
+    frame = planted() if frame is None else frame
+    rows = split_log(click_log_from_frame(frame, **NAMES), fractions=(0.5, 0.1, 0.1, 0.3)).test
+    taste, look = (dict(zip(frame[f"{of}_text"], frame[name], strict=True)) for of, name in SIDES)
+    planted_odds = [
+        taste[user][1] * (look[item][0] if by_look else 1)
+        for user, item in zip(rows["user_text"], rows["item_text"], strict=True)
+    ]
     scores = model.scores(rows["user_text"].tolist(), rows["item_text"].tolist())
     return float(np.corrcoef(scores, planted_odds)[0, 1])
 
@@ -157,6 +165,12 @@ def test_what_only_a_users_vector_says_is_learned(by_tokens: RewardModel, tmp_pa
     assert explained(fit(tmp_path, embeddings_enter="logit")) > 0.95
     assert abs(explained(fit(tmp_path, names={}))) < 0.4
     assert explained(fit(tmp_path, embeddings_enter="tokens", tuning="lora", learning_rate=1e-2)) > 0.9
+
+
+def test_tokens_learn_what_a_sum_cannot_say(tmp_path: Path) -> None:
+    frame = planted(users=160, by_look=True)
+    assert explained(fit(tmp_path, frame=frame, embeddings_enter="tokens", epochs=16, seed=1), frame) > 0.7
+    assert abs(explained(fit(tmp_path, frame=frame, embeddings_enter="logit", tuning="head"), frame)) < 0.3
 
 
 def test_saved_models_are_the_same_and_damaged_ones_refused(by_tokens: RewardModel, tmp_path: Path) -> None:
