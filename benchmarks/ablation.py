@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 import pandas as pd
@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from bandits.compiled.specialize import cache_folder
 from bandits.reward_models import AnyRewardModel, ClickLog, FitConfig, Split, fit_reward_model, split_log
-from bandits.reward_models.baselines import contrasts, counts
+from bandits.reward_models.baselines import FactorizedClicks, OneHot, contrasts, counts
+from bandits.reward_models.column_layers import EmbeddingsEnter
 from bandits.reward_models.comparison import (
     lead_in_conditional_loss,
     lead_in_log_loss,
@@ -30,6 +31,7 @@ from bandits.reward_models.comparison import (
 )
 from bandits.reward_models.metrics import log_loss, pairwise_accuracy
 from bandits.reward_models.split import whole_groups
+from bandits.reward_models.text_columns import SIDES, PairColumns, TextColumns
 from bandits.reward_models.verdict import lead_in_words
 from bandits.reward_models.within_test import conditional_log_loss
 from benchmarks.measure import Settings, say
@@ -106,11 +108,34 @@ def variants(log: ClickLog, teacher: Path, synonyms: Mapping[str, str]) -> dict[
     found: dict[str, Callable[[Setting], Setting]] = {
         name: partial(Setting.changed, **change) for name, change in changes.items()
     }
+    if log.users:
+        found |= {f"stacked-{enter}": partial(stacked, enter=enter) for enter in get_args(EmbeddingsEnter)}
     return found | {
         "continued": _continued,
         "synonyms": lambda setting: _otherwise(setting, partial(with_synonyms, synonyms=synonyms)),
         "case": _small_letters,
     }
+
+
+def stacked(setting: Setting, enter: EmbeddingsEnter) -> Setting:
+    """With the vectors of a matrix factorization of the training rows as embeddings of users and items.
+
+    Who is not in these rows gets their mean.
+    """
+    setting = _trained_on(setting)
+    log, train = setting.log, setting.split.train
+    if log.columns is not None:
+        raise ValueError("the log has columns of its own, so that two things would change.")
+    names = OneHot(train["user_text"]), OneHot(train["item_text"])
+    base = FactorizedClicks(*names, train, setting.split.validation, seed=setting.config.seed)
+    sides = []
+    for side, texts, vectors in zip(SIDES, (log.users, log.items), base.vectors(log.users, log.items), strict=True):
+        rows = pd.Index(texts).get_indexer(pd.Index(train[f"{side}_text"]))
+        unknown = np.setdiff1d(np.arange(len(texts)), rows)
+        vectors[unknown] = vectors[rows].mean(axis=0)
+        sides.append(TextColumns(side, texts, vectors, (), {f"{side} factors": vectors.shape[1]}))
+    columns = PairColumns(tuple(sides))
+    return setting._replace(log=replace(log, columns=columns)).changed(embeddings_enter=enter)
 
 
 def _trained_on(setting: Setting) -> Setting:

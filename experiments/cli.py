@@ -171,6 +171,14 @@ def fit(
     watch_ratio: Annotated[float | None, typer.Option(help="KuaiRec: as in check-log. [default: 2]")] = None,
     tab: Annotated[list[int] | None, typer.Option(help="KuaiRand: as in check-log. [default: all]")] = None,
     rating: Annotated[float | None, typer.Option(help="Jester: as in check-log. [default: 5]")] = None,
+    number: Annotated[
+        list[str] | None, typer.Option(help="A column with a number of each item, such as its price; may be repeated.")
+    ] = None,
+    embedding: Annotated[
+        list[str] | None, typer.Option(help="A column (Parquet) with a list of numbers of each item; may be repeated.")
+    ] = None,
+    user_number: Annotated[list[str] | None, typer.Option(help="As --number, of users.")] = None,
+    user_embedding: Annotated[list[str] | None, typer.Option(help="As --embedding, of users.")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML with hyperparameters. [default: their defaults]")] = None,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A hyperparameter, e.g. epochs=2.")
@@ -182,6 +190,8 @@ def fit(
 
         kind = cast("LogFormat", format)
         tabs, show = tab or None, sys.stderr.isatty()
+        named = {"numbers": number, "embeddings": embedding}
+        named |= {"user_numbers": user_number, "user_embeddings": user_embedding}
         typer.echo(
             fit_page(
                 log,
@@ -190,6 +200,7 @@ def fit(
                 watch_ratio=watch_ratio,
                 tabs=tabs,
                 rating=rating,
+                columns={argument: names for argument, names in named.items() if names},
                 config=config,
                 overrides=overrides or (),
                 show_progress=show,

@@ -49,6 +49,8 @@ class ClickLogData(Section):
     embeddings: list[str] = Field(
         [], description="the same: columns of a Parquet file with a list of numbers, such as an image's embedding"
     )
+    user_numbers: list[str] = Field([], description="as `numbers`, of users")
+    user_embeddings: list[str] = Field([], description="as `embeddings`, of users")
     conversions: str | None = Field(
         None, description="the column with the conversions that followed the clicks; a log of pairs of your own"
     )

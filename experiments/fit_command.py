@@ -26,6 +26,7 @@ def fit_page(
     watch_ratio: float | None = None,
     tabs: Sequence[int] | None = None,
     rating: float | None = None,
+    columns: Mapping[str, Sequence[str]] | None = None,
     config: Path | None = None,
     overrides: Sequence[str] = (),
     show_progress: bool = False,
@@ -42,6 +43,7 @@ def fit_page(
         watch_ratio: KuaiRec only.
         tabs: KuaiRand only.
         rating: Jester only.
+        columns: Names of columns beside the texts.
         config: YAML with keys of `FitConfig`; all defaults when None. `loss` suits the log where nobody says otherwise.
         overrides: `key=value` each.
         show_progress: Show a progress bar.
@@ -57,7 +59,8 @@ def fit_page(
         )
     raw, origin = _raw_config(config, overrides)
     _checked(raw, origin)
-    log = open_log(source, format=format, watch_ratio=watch_ratio, tabs=tabs, rating=rating).log
+    opened = open_log(source, format=format, watch_ratio=watch_ratio, tabs=tabs, rating=rating, columns=columns)
+    log = opened.log
     settings = _checked({"loss": "within_test" if log.kind == "tests" else "binomial"} | raw, origin)
     split = models.split_log(log, seed=settings.seed)
     model = models.fit_reward_model(log, split, settings, cache=cache_folder(), show_progress=show_progress)

@@ -137,6 +137,8 @@ def read_source(config: ExperimentConfig) -> Source:
             tabs=data.tabs,
             numbers=data.numbers,
             embeddings=data.embeddings,
+            user_numbers=data.user_numbers,
+            user_embeddings=data.user_embeddings,
             conversions=data.conversions,
             value=data.value,
         )

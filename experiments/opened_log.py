@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 from bandits import reward_models as models
 from bandits.reward_models.log_format import LogFormat
@@ -33,6 +33,7 @@ def open_log(
     watch_ratio: float | None = None,
     tabs: Sequence[int] | None = None,
     rating: float | None = None,
+    columns: Mapping[str, Sequence[str]] | None = None,
 ) -> OpenedLog:
     """Read a click log.
 
@@ -42,6 +43,8 @@ def open_log(
         watch_ratio: KuaiRec only.
         tabs: KuaiRand only.
         rating: Jester only.
+        columns: Names of columns beside the texts, by argument of `read_click_log`: `numbers`, `embeddings`,
+            `user_numbers`, `user_embeddings`.
 
     Raises:
         FileNotFoundError: When a file is missing.
@@ -49,10 +52,13 @@ def open_log(
     """
     if source != NEWSROOM:
         kind = cast(LogFormat, format)
-        log = models.read_click_log(Path(source), format=kind, watch_ratio=watch_ratio, tabs=tabs, rating=rating)
+        options: dict[str, Any] = {"watch_ratio": watch_ratio, "tabs": tabs, "rating": rating, **(columns or {})}
+        log = models.read_click_log(Path(source), format=kind, **options)
         return OpenedLog(log, None)
     if (format, watch_ratio, tabs, rating) != ("auto", None, None, None):
         raise ValueError(f"`format` and its options must be left out for {NEWSROOM}. Got {format!r}.")
+    if columns:
+        raise ValueError(f"`{next(iter(columns))}` must be left out for {NEWSROOM}, which has no such columns.")
     data = NewsroomData(source="newsroom")
     newsroom = make_newsroom(data.seed, data.users, data.headlines)
     log = models.click_log_from_frame(newsroom.sample_log(data.impressions, data.seed), name=NEWSROOM)

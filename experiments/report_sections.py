@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bandits.reward_models.model_card import selection_in_words
+from bandits.reward_models.model_card import selections_in_words
 from bandits.reward_models.verdict import MEASURES as LED
 from bandits.reward_models.verdict import lead_in_words, verdict
 from experiments.run_data import WORLDS, RunData
@@ -70,8 +70,7 @@ def model_section(data: RunData) -> dict[str, Any] | None:
         f"stopped by {counts['validation']:,}, calibrated on {counts['calibration']:,} and judged on "
         f"{counts['test']:,} others; no {grouped[:-1]} is in two parts. {comparison}"
     )
-    if selection := info.get("selection"):
-        words += f" Of the columns beside the text, the {selection_in_words(selection)}."
+    words += "".join(f" Of the columns beside the text, the {clause}." for clause in selections_in_words(info))
     left_out = [f"{name} ({why})" for name, why in data.model["left_out"].items()]
     fitted = (
         f"The simpler models were fitted on {counts['baselines']:,} of the training rows, tuned on the validation rows "

@@ -16,10 +16,10 @@ from pandas.api.types import is_list_like
 
 from bandits.reward_models import log_files, upworthy
 from bandits.reward_models.grouping import joined_groups
-from bandits.reward_models.item_columns import ItemColumns
 from bandits.reward_models.log_format import LOG_FORMATS, SOURCE_FORMATS, FaultyWeeks, LogFormat
 from bandits.reward_models.log_problems import Problems
 from bandits.reward_models.sources import catalog
+from bandits.reward_models.text_columns import PairColumns, Side, TextColumns
 
 PAIR_COLUMNS = ["user_text", "item_text", "world", "contrast", "group", "impressions", "clicks", "time"]
 _OPTIONAL = ("user_text", "group", "time", "test", "user_id", "item_id")
@@ -42,7 +42,7 @@ class ClickLog:
         facts: What reading it found: counts of duplicates, of missing values, of rows set aside and why.
         confounded: Further rows of tests whose randomization was faulty: fit to learn from, not to judge by. None if
             there are none.
-        item_columns: Numbers and embeddings of the items, where the log was read with any.
+        columns: Numbers and embeddings of users and items, where the log was read with any.
         outcomes: Further columns of `rows`, if the log has them: `conversions` of the clicks, and the `value` of these.
     """
 
@@ -51,7 +51,7 @@ class ClickLog:
     name: str
     facts: Mapping[str, int] = field(default_factory=dict)
     confounded: pd.DataFrame | None = None
-    item_columns: ItemColumns | None = None
+    columns: PairColumns | None = None
     outcomes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
@@ -121,12 +121,12 @@ class ClickLog:
 
     @cached_property
     def content_hash(self) -> str:
-        """SHA-256 of the aggregated pairs and the items' columns, as 64 hexadecimal digits."""
+        """SHA-256 of the aggregated pairs and the columns beside their texts, as 64 hexadecimal digits."""
         digest = hashlib.sha256(f"{self.kind}\n".encode())
         for pairs in self._all_pairs:
             digest.update(pairs.to_csv(index=False, date_format="%Y-%m-%dT%H:%M:%S.%fZ").encode())
-        if self.item_columns is not None:
-            digest.update(self.item_columns.content_hash.encode())
+        if self.columns is not None:
+            digest.update(self.columns.content_hash.encode())
         return digest.hexdigest()
 
 
@@ -140,6 +140,8 @@ def read_click_log(
     rating: float | None = None,
     numbers: Sequence[str] = (),
     embeddings: Sequence[str] = (),
+    user_numbers: Sequence[str] = (),
+    user_embeddings: Sequence[str] = (),
     conversions: str | None = None,
     value: str | None = None,
 ) -> ClickLog:
@@ -158,7 +160,9 @@ def read_click_log(
         rating: Jester: a joke counts as clicked when it was rated at least so, -10 to 10; by default 5.
         numbers: A log of pairs of your own: further columns, each with a finite number that is a property of the item.
         embeddings: The same: further columns of a Parquet file, each with a list of finite numbers, all of one length.
-        conversions: The same: the column that says how many of the clicks were followed by a conversion.
+        user_numbers: As `numbers`, of users.
+        user_embeddings: As `embeddings`, of users.
+        conversions: A log of pairs of your own: the column that says how many of the clicks a conversion followed.
         value: With `conversions`: the column with the conversions' total value, 0 or more.
 
     Raises:
@@ -171,11 +175,13 @@ def read_click_log(
     further: dict[str, Any] = {
         "numbers": numbers,
         "embeddings": embeddings,
+        "user_numbers": user_numbers,
+        "user_embeddings": user_embeddings,
         "conversions": conversions,
         "value": value,
     }
     if format in SOURCE_FORMATS:
-        _refuse_columns("a public data set", *further.values())
+        _refuse_columns("a public data set", further)
         return _from_source(catalog.read_source(path, format, watch_ratio=watch_ratio, tabs=tabs, rating=rating))
     for argument, given in (("watch_ratio", watch_ratio), ("tabs", tabs), ("rating", rating)):
         if given is not None:
@@ -185,7 +191,7 @@ def read_click_log(
     frames = {file.name: log_files.read_frame(file) for file in _tables(path, format)}
     first = next(iter(frames.values()))
     if format == "upworthy" or (format == "auto" and upworthy.looks_like(first)):
-        _refuse_columns("a log of tests", *further.values())
+        _refuse_columns("a log of tests", further)
         return _from_tests(upworthy.read_tests(frames), path.name, faulty_weeks)
     return click_log_from_frame(first, name=path.name, **further)
 
@@ -240,6 +246,8 @@ def click_log_from_frame(
     name: str = "frame",
     numbers: Sequence[str] = (),
     embeddings: Sequence[str] = (),
+    user_numbers: Sequence[str] = (),
+    user_embeddings: Sequence[str] = (),
     conversions: str | None = None,
     value: str | None = None,
 ) -> ClickLog:
@@ -254,14 +262,22 @@ def click_log_from_frame(
     problems.check_columns(frame, required=required, optional=optional)
     if value is not None and conversions is None:
         problems.found.append(f"`value` must come with `conversions`. Got {value!r} alone.")
-    names = [*numbers, *embeddings, *(column for column in (conversions, value) if column is not None)]
+    beside: dict[Side, tuple[Sequence[str], Sequence[str]]] = {
+        "user": (user_numbers, user_embeddings),
+        "item": (numbers, embeddings),
+    }
+    names = [name for columns in beside.values() for kind in columns for name in kind]
+    names += [column for column in (conversions, value) if column is not None]
     if len({*names, *required, *optional}) < len(names) + len(required) + len(optional):
         problems.found.append(
-            f"`numbers`, `embeddings`, `conversions`, `value` must be different columns of their own. Got {names}."
+            "Columns of numbers, embeddings, conversions and value must be different columns of their own. "
+            f"Got {names}."
         )
     problems.raise_if_any()
     if "test" in frame.columns:
-        _refuse_columns("a log of tests", numbers, embeddings, conversions, value)
+        further = {"numbers": numbers, "embeddings": embeddings}
+        further |= {"user_numbers": user_numbers, "user_embeddings": user_embeddings}
+        _refuse_columns("a log of tests", further | {"conversions": conversions, "value": value})
     rows = pd.DataFrame(index=frame.index)
     facts = {"rows": len(frame)}
     for column in ("user_text", "item_text", "test", "group", "user_id", "item_id"):
@@ -271,9 +287,11 @@ def click_log_from_frame(
     for id_column, text_column in (("user_id", "user_text"), ("item_id", "item_text")):
         problems.check_ids(rows, id_column, text_column)
     problems.check_arms(rows["item_text"])
-    columns = (
-        ItemColumns.read(frame, rows["item_text"], numbers, embeddings, problems) if numbers or embeddings else None
-    )
+    read = [
+        TextColumns.read(frame, side, rows[f"{side}_text"], *columns, problems)
+        for side, columns in beside.items()
+        if any(columns)
+    ]
     outcomes = {} if conversions is None else problems.outcomes(frame, rows["clicks"], conversions, value)
     problems.raise_if_any()
 
@@ -288,7 +306,8 @@ def click_log_from_frame(
     facts["repeated pairs"] = int(rows.duplicated(["world", "user_text", "item_text"]).sum())
     facts["identical rows"] = int(frame.loc[:, ~_of_lists(frame)].duplicated().sum())
     rows = rows[PAIR_COLUMNS].assign(**outcomes).reset_index(drop=True)
-    log = ClickLog(rows, kind, name, facts, item_columns=columns, outcomes=tuple(outcomes))
+    sides = tuple(side for side in read if side is not None)
+    log = ClickLog(rows, kind, name, facts, columns=PairColumns(sides) if sides else None, outcomes=tuple(outcomes))
     return _require_contrasts(log)
 
 
@@ -298,11 +317,8 @@ def _of_lists(frame: pd.DataFrame) -> NDArray[np.bool_]:
     return np.array([column.dtype == object and bool(column.map(is_list_like).any()) for column in given])
 
 
-def _refuse_columns(
-    of: str, numbers: Sequence[str], embeddings: Sequence[str], conversions: str | None, value: str | None
-) -> None:
-    given = {"numbers": numbers, "embeddings": embeddings, "conversions": conversions, "value": value}
-    for argument, names in given.items():
+def _refuse_columns(of: str, further: Mapping[str, Sequence[str] | str | None]) -> None:
+    for argument, names in further.items():
         if names:
             raise ValueError(f"`{argument}` must be left out for {of}: it needs a log of pairs. Got {names!r}.")
 

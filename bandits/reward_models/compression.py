@@ -87,7 +87,7 @@ def _copied(model: RewardModel, split: Split) -> Network:
     network = model.network
     if network.adapter is not None and network.adapter.settings["peft_type"] == "PREFIX_TUNING":
         raise ValueError("`model` must have no prefix, which sits in every layer. Got one tuned by 'prefix'.")
-    return Network(copy.deepcopy(network.model), network.tokenizer, network.max_length, network.device)
+    return Network(copy.deepcopy(network.model), network.tokenizer, network.max_length, network.device, network.columns)
 
 
 def _layers(model: CrossEncoder) -> list[nn.Module]:

@@ -22,7 +22,8 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING
 
-from bandits.reward_models.pair_tokens import IntArray, PairTokens
+from bandits.reward_models.column_layers import ColumnsHead, SoftTokens
+from bandits.reward_models.pair_tokens import SOFT_TOKEN, IntArray, PairTokens
 
 Architecture = Literal["cross", "bi"]
 Pooling = Literal["mean", "first", "last", "pooler"]
@@ -30,38 +31,10 @@ Pooling = Literal["mean", "first", "last", "pooler"]
 HEAD_FILE = "head.safetensors"
 _HEAD_DROPOUT = 0.1
 _HEAD_SPREAD = 0.02
-_PROJECTED = 32
 _DROPOUTS = (
     *("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout"),
     *("embedding_dropout", "mlp_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop"),
 )
-
-
-class ColumnsHead(nn.Module):
-    """What columns beside the text add to a logit.
-
-    A linear map of the numbers and of each embedding's projection to 32 numbers: the same as to put these behind the
-    pooled vector, in front of a linear head. It starts at 0.
-
-    Args:
-        numbers: How many numbers there are, F.
-        embeddings: Length of each embedding.
-    """
-
-    def __init__(self, numbers: int, embeddings: Sequence[int]) -> None:
-        super().__init__()
-        self.widths = [numbers, *embeddings]
-        self.projections = nn.ModuleList(nn.Linear(width, _PROJECTED, bias=False) for width in embeddings)
-        self.head = nn.Linear(numbers + _PROJECTED * len(embeddings), 1, bias=False)
-        nn.init.zeros_(self.head.weight)
-
-    def forward(self, values: torch.Tensor) -> torch.Tensor:
-        """Logits, shape (B,), of columns, shape (B, F + E)."""
-        with torch.autocast(values.device.type, enabled=False):
-            numbers, *embeddings = torch.split(values.to(self.head.weight.dtype), self.widths, dim=1)
-            projected = [projection(part) for projection, part in zip(self.projections, embeddings, strict=True)]
-            logits: torch.Tensor = self.head(torch.cat([numbers, *projected], dim=1))
-        return logits.squeeze(-1)
 
 
 class CrossEncoder(nn.Module):
@@ -78,7 +51,8 @@ class CrossEncoder(nn.Module):
         dropout: Share of the pooled vector that is dropped in training; 0.1 unless said.
 
     Attributes:
-        columns: What columns beside the text add to a logit; None without any.
+        columns: What columns beside the text add to a logit; None where nothing is.
+        soft_tokens: Embeddings among these columns as tokens; None where there are none.
         following: In a fit only: a linear map to the logit of a conversion and the logarithm of its value.
 
     Raises:
@@ -110,6 +84,7 @@ class CrossEncoder(nn.Module):
         nn.init.normal_(self.head.weight, std=_HEAD_SPREAD)
         nn.init.zeros_(self.head.bias)
         self.columns: ColumnsHead | None = None
+        self.soft_tokens: SoftTokens | None = None
         self.following: nn.Linear | None = None
         # GPT-2 would read segments as words, RoBERTa and DeBERTa know only one.
         self.takes_segments = (
@@ -117,30 +92,58 @@ class CrossEncoder(nn.Module):
             and "token_type_ids" in inspect.signature(encoder.forward).parameters
         )
 
+    def take_columns(self, numbers: int, in_logit: Sequence[int], as_tokens: Sequence[int]) -> None:
+        """Make room for columns beside the text.
+
+        Args:
+            numbers: How many numbers there are.
+            in_logit: Lengths of the embeddings that are added to the logit.
+            as_tokens: Lengths of those that become tokens.
+
+        Raises:
+            ValueError: When there are such, and the encoder reads words only.
+        """
+        if numbers or in_logit:
+            self.columns = ColumnsHead(numbers, in_logit)
+        if not as_tokens:
+            return
+        if "inputs_embeds" not in inspect.signature(self.encoder.forward).parameters:
+            raise ValueError(
+                f"`embeddings_enter` must be 'logit' for the architecture {self.encoder.config.model_type!r}, which "
+                "reads nothing but words. Got 'tokens'."
+            )
+        words = self.encoder.get_input_embeddings()
+        self.soft_tokens = SoftTokens(as_tokens, words.embedding_dim)
+        self.soft_tokens.settle(words, words.num_embeddings)
+
     def forward(
         self,
         input_ids: torch.Tensor,
         token_type_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
+        soft: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Logits, shape (B,), float32 (float64 in a network of that type).
 
         Args:
-            input_ids: Shape (B, longest), padded behind.
+            input_ids: Shape (B, longest), padded behind; `SOFT_TOKEN` in the place of a soft token.
             token_type_ids: Segments, shape (B, longest); ignored by architectures without.
             attention_mask: 1 at real tokens and 0 at padding, shape (B, longest); None where nothing is padded.
+            soft: Each row's soft tokens, shape (B, number of them, size of word embeddings); None where there are none.
         """
-        return self.logits(self.vectors(input_ids, token_type_ids, attention_mask))
+        return self.logits(self.vectors(input_ids, token_type_ids, attention_mask, soft))
 
     def vectors(
         self,
         input_ids: torch.Tensor,
         token_type_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
+        soft: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """What the head sees of each row, shape (B, H); arguments as those of `forward`."""
         segments = {"token_type_ids": token_type_ids} if self.takes_segments else {}
-        hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **segments).last_hidden_state
+        tokens = {"input_ids": input_ids} if soft is None else {"inputs_embeds": self._embedded(input_ids, soft)}
+        hidden = self.encoder(**tokens, attention_mask=attention_mask, **segments).last_hidden_state
         with torch.autocast(hidden.device.type, enabled=False):
             return self._pool(hidden.to(self.head.weight.dtype), attention_mask)
 
@@ -150,16 +153,27 @@ class CrossEncoder(nn.Module):
             logits: torch.Tensor = self.head(self.dropout(vectors))
         return logits.squeeze(-1)
 
+    def vectors_of(self, pairs: PairTokens, rows: IntArray, device: torch.device) -> torch.Tensor:
+        """What the head sees of some of the rows, shape (B, H)."""
+        return self.vectors(**pairs.batch(rows, device), soft=self.soft(pairs, rows, device))
+
+    def soft(self, pairs: PairTokens, rows: IntArray, device: torch.device) -> torch.Tensor | None:
+        """Soft tokens of some of the rows, as `forward` takes them; None where there are none."""
+        if self.soft_tokens is None:
+            return None
+        tokens: torch.Tensor = self.soft_tokens(pairs.beside(rows, device))
+        return tokens
+
     def of_rows(self, pairs: PairTokens, rows: IntArray, device: torch.device) -> torch.Tensor:
         """Logits of some of the rows, shape (B,)."""
-        return self.with_columns(self(**pairs.batch(rows, device)), pairs, rows)
+        return self.with_columns(self.logits(self.vectors_of(pairs, rows, device)), pairs, rows)
 
     def with_following(
         self, pairs: PairTokens, rows: IntArray, device: torch.device
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits of some of the rows, shape (B,), and what `following` makes of them, shape (B, 2)."""
         assert self.following is not None
-        vectors = self.vectors(**pairs.batch(rows, device))
+        vectors = self.vectors_of(pairs, rows, device)
         with torch.autocast(vectors.device.type, enabled=False):
             following: torch.Tensor = self.following(self.dropout(vectors))
         return self.with_columns(self.logits(vectors), pairs, rows), following
@@ -167,6 +181,11 @@ class CrossEncoder(nn.Module):
     def with_columns(self, logits: torch.Tensor, pairs: PairTokens, rows: IntArray) -> torch.Tensor:
         """Logits of texts plus what the columns beside them add, shape (B,)."""
         return logits if self.columns is None else logits + self.columns(pairs.beside(rows, logits.device))
+
+    def _embedded(self, input_ids: torch.Tensor, soft: torch.Tensor) -> torch.Tensor:
+        """What stands for the tokens in front of positions and segments: words' embeddings, and soft tokens."""
+        words: torch.Tensor = self.encoder.get_input_embeddings()(input_ids.clamp(min=0))
+        return words.masked_scatter((input_ids == SOFT_TOKEN).unsqueeze(-1), soft.to(words.dtype))
 
     def _pool(self, hidden: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         if self.pooler is not None:
@@ -217,8 +236,10 @@ class CrossEncoder(nn.Module):
         encoder.save_pretrained(folder)
         head = {name: tensor.contiguous() for name, tensor in self._head_state().items()}
         about = {"architecture": encoder.config.model_type, "pooling": self.pooling, "kind": self.kind}
-        if self.columns is not None:
-            about["columns"] = json.dumps(self.columns.widths)
+        if self.columns is not None or self.soft_tokens is not None:
+            numbers, *in_logit = [0] if self.columns is None else self.columns.widths
+            as_tokens = [] if self.soft_tokens is None else self.soft_tokens.widths
+            about["columns"] = json.dumps([numbers, in_logit, as_tokens])
         save_file(head, folder / HEAD_FILE, metadata=about)
 
     @staticmethod
@@ -247,8 +268,7 @@ class CrossEncoder(nn.Module):
             )
         model = ENCODERS[about["kind"]](encoder, about["pooling"])
         if "columns" in about:
-            numbers, *embeddings = json.loads(about["columns"])
-            model.columns = ColumnsHead(numbers, embeddings)
+            model.take_columns(*json.loads(about["columns"]))
         expected, shapes = _shapes(model._head_state()), _shapes(stored)
         if shapes != expected:
             raise ValueError(
@@ -296,7 +316,7 @@ class BiEncoder(CrossEncoder):
         """Logits of some of the rows, shape (B,); a text that stands in several of them is read once."""
         texts, place = np.unique(np.stack([pairs.user[rows], pairs.item[rows]]), return_inverse=True)
         known = texts >= 0  # the first may be "no user"
-        vectors = self.vectors(**pairs.alone(texts[known]).batch(np.arange(known.sum()), device))
+        vectors = self.vectors_of(pairs.alone(texts[known]), np.arange(known.sum()), device)
         if not known.all():
             vectors = torch.cat([torch.zeros_like(vectors[:1]), vectors])
         users, items = torch.from_numpy(place.reshape(2, -1)).to(device)

@@ -104,8 +104,10 @@ def explain_click(model: RewardModel, user_text: str, item_text: str) -> Explana
     network.model.eval()
 
     def forward(ids: torch.Tensor, segments: torch.Tensor) -> torch.Tensor:
-        logits = network.model(input_ids=ids, token_type_ids=segments.expand(len(ids), -1))
-        return network.model.with_columns(logits, pairs, np.zeros(len(ids), dtype=np.int64))
+        same = np.zeros(len(ids), dtype=np.int64)
+        soft = network.model.soft(pairs, same, network.device)
+        logits = network.model(input_ids=ids, token_type_ids=segments.expand(len(ids), -1), soft=soft)
+        return network.model.with_columns(logits, pairs, same)
 
     gradients = LayerIntegratedGradients(forward, network.model.encoder.get_input_embeddings())
     with torch.no_grad():

@@ -124,7 +124,11 @@ class FitConfig(BaseModel):
         "conversion) beside that of clicks (per impression)",
     )
     columns_learning_rate: float = Field(
-        1e-2, gt=0, description="highest learning rate of what columns beside the text add to a logit"
+        1e-2, gt=0, description="highest learning rate of the maps from columns beside the text to logits and tokens"
+    )
+    embeddings_enter: Literal["logit", "tokens"] = Field(
+        "logit",
+        description="embeddings beside the text add to the 'logit', or are read as 'tokens' before the text, one each",
     )
     layer_decay: float = Field(
         1.0, gt=0, le=1, description="each layer learns at this share of the rate of the one above it"
@@ -184,6 +188,17 @@ class FitConfig(BaseModel):
                 f"must be 0 where `tuning` is {info.data['tuning']!r}: all layers are frozen. Got {layers}."
             )
         return layers
+
+    @field_validator("embeddings_enter")
+    @classmethod
+    def _tokens_are_read_with_the_text(cls, enter: str, info: ValidationInfo) -> str:
+        architecture, tuning = info.data.get("architecture", "cross"), info.data.get("tuning", "full")
+        if enter == "tokens" and architecture != "cross":
+            raise ValueError("must be 'logit' where `architecture` is 'bi': texts are read apart. Got 'tokens'.")
+        if enter == "tokens" and tuning in ("head", "prefix"):
+            why = "vectors of pairs are kept" if tuning == "head" else "peft puts its own tokens there"
+            raise ValueError(f"must be 'logit' where `tuning` is {tuning!r}: {why}. Got 'tokens'.")
+        return enter
 
     @field_validator("evaluation")
     @classmethod

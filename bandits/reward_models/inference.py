@@ -109,12 +109,13 @@ class Inference:
         return lambda rows: model.with_columns(model.logits(of_rows[self._index(rows)]), pairs, rows)
 
     def vectors(self, pairs: PairTokens) -> FloatArray:
-        """A cross-encoder's vector of each row, shape (n, H), and behind it the columns beside the text."""
+        """A cross-encoder's vector of each row, shape (n, H), and behind it the columns that are added to a logit."""
         rows = np.arange(len(pairs.item))
         vectors: FloatArray = self._vectors(pairs).double().cpu().numpy()
         if self._exact.columns is None:
             return vectors
-        return np.hstack([vectors, pairs.beside(rows, self._device).double().cpu().numpy()])
+        columns = self._exact.columns.read(pairs.beside(rows, self._device))
+        return np.hstack([vectors, columns.double().cpu().numpy()])
 
     def _scorer(self, pairs: PairTokens) -> Callable[[IntArray], torch.Tensor]:
         model = self._exact
@@ -144,7 +145,7 @@ class Inference:
         batches = Batches.of(pairs.lengths, TOKENS_PER_BATCH[self._device.type])
         with torch.no_grad():
             for rows in batches.rows(0, len(batches)):
-                vectors[self._index(rows)] = self._model.vectors(**pairs.batch(rows, self._device))
+                vectors[self._index(rows)] = self._model.vectors_of(pairs, rows, self._device)
         return vectors
 
     def _index(self, numbers: NDArray[Any]) -> torch.Tensor:

@@ -101,25 +101,26 @@ def _epoch(entry: Mapping[str, Any]) -> str:
 
 
 def _columns(info: Mapping[str, Any]) -> list[str]:
-    """What the model knows of items beside their text, and which numbers go with clicks."""
-    columns, selection = info.get("columns"), info.get("selection")
-    if not columns:
-        return []
-    names = [f"`{name}`" for name in columns["numbers"]]
-    names += [f"`{name}` (an embedding of {width} numbers)" for name, width in columns["embeddings"].items()]
-    lines = [f"- columns beside the item's text (`item_columns.npz`): {', '.join(names)}"]
-    if selection:
-        lines.append(f"- {selection_in_words(selection)}")
-    return lines
+    """What the model knows of users and items beside their texts, and which numbers go with clicks."""
+    lines = []
+    for side, columns in (info.get("columns") or {}).items():
+        names = [f"`{name}`" for name in columns["numbers"]]
+        names += [f"`{name}` (an embedding of {width} numbers)" for name, width in columns["embeddings"].items()]
+        lines.append(f"- columns beside the {side}'s text (`columns.npz`): {', '.join(names)}")
+    return lines + [f"- {words}" for words in selections_in_words(info)]
 
 
-def selection_in_words(selection: Mapping[str, Any]) -> str:
-    """A sentence on what `stability_selection` found."""
-    chosen = ", ".join(f"`{name}` {share:.2f}" for name, share in selection["chosen"].items())
-    return (
-        f"share of {selection['subsamples']} random halves of the {selection['items']:,} items in which an "
-        f"L1-penalised logistic regression took each number: {chosen}"
-    )
+def selections_in_words(info: Mapping[str, Any]) -> list[str]:
+    """What `stability_selection` found of users' and of items' numbers, one clause each."""
+    clauses = []
+    for side, found in (info.get("selection") or {}).items():
+        if found is not None:
+            chosen = ", ".join(f"`{name}` {share:.2f}" for name, share in found["chosen"].items())
+            clauses.append(
+                f"share of {found['subsamples']} random halves of the {found['texts']:,} {side}s in which an "
+                f"L1-penalised logistic regression took each number: {chosen}"
+            )
+    return clauses
 
 
 def _choice(info: Mapping[str, Any]) -> list[str]:

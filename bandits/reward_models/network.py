@@ -23,18 +23,18 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from bandits.reward_models.adapters import TrainedAdapter
+from bandits.reward_models.column_layers import EmbeddingsEnter
 from bandits.reward_models.cross_encoder import (
     ENCODERS,
     Architecture,
-    ColumnsHead,
     CrossEncoder,
     Pooling,
     load_encoder,
     set_dropout,
 )
 from bandits.reward_models.inference import TOKENS_PER_BATCH, Batches, Inference, Precision
-from bandits.reward_models.item_columns import ItemColumns
 from bandits.reward_models.pair_tokens import PairTokenizer, PairTokens
+from bandits.reward_models.text_columns import PairColumns
 from bandits.reward_models.weights import Weights
 
 FloatArray = NDArray[np.float64]
@@ -51,7 +51,7 @@ class Network:
         tokenizer: Its tokenizer.
         max_length: Number of tokens after which texts are cut, the longer of user and item first.
         device: Device to compute on.
-        columns: What is known of items beside their text, as the model takes it; None if nothing.
+        columns: What is known of users and items beside their texts, as the model takes it; None if nothing.
 
     Attributes:
         adapter: What was trained where only an adapter was; None otherwise.
@@ -66,7 +66,7 @@ class Network:
         tokenizer: PreTrainedTokenizerBase,
         max_length: int,
         device: torch.device,
-        columns: ItemColumns | None = None,
+        columns: PairColumns | None = None,
     ) -> None:
         if model.positions is not None and max_length > model.positions:
             raise ValueError(
@@ -90,7 +90,8 @@ class Network:
         architecture: Architecture = "cross",
         pooling: Pooling | Literal["auto"] = "auto",
         dropout: float | None = None,
-        columns: ItemColumns | None = None,
+        columns: PairColumns | None = None,
+        embeddings_enter: EmbeddingsEnter = "logit",
     ) -> Network:
         """Pretrained weights with a new head, drawn with `seed`; the rest as in `FitConfig` and above."""
         with torch.random.fork_rng(devices=[]), quiet():
@@ -103,7 +104,9 @@ class Network:
                 encoder = load_encoder(weights.folder, dropout=dropout)
             model = ENCODERS[architecture](encoder, pooling, dropout)
             if columns is not None:
-                model.columns = ColumnsHead(len(columns.numbers), list(columns.embeddings.values()))
+                tokens = embeddings_enter == "tokens"
+                in_logit, as_tokens = ([], columns.embeddings) if tokens else (columns.embeddings, [])
+                model.take_columns(columns.numbers, in_logit, as_tokens)
         return cls(model, load_tokenizer(weights), max_length, device, columns)
 
     @classmethod
@@ -118,12 +121,12 @@ class Network:
             if adapter is not None:
                 adapter.attach(model)
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        network = cls(model, tokenizer, max_length, device, ItemColumns.load(folder))
+        network = cls(model, tokenizer, max_length, device, PairColumns.load(folder))
         network.adapter = adapter
         return network
 
     def save(self, folder: Path) -> None:
-        """Write encoder, `config.json`, head, the tokenizer's files, adapter and items' columns into `folder`."""
+        """Write encoder, `config.json`, head, the tokenizer's files, adapter and columns into `folder`."""
         with quiet():
             self.model.save(folder)
             self.tokenizer.save_pretrained(folder)
@@ -140,7 +143,8 @@ class Network:
         separator = end if separator is None else separator
         # Padding is masked, so that any token will do.
         filler = next((token for token in (padding, separator) if token is not None), 0)
-        return PairTokenizer(self.tokenizer.backend_tokenizer, self.max_length, filler, separator, self.columns)
+        soft = 0 if self.model.soft_tokens is None else len(self.model.soft_tokens.widths)
+        return PairTokenizer(self.tokenizer.backend_tokenizer, self.max_length, filler, separator, self.columns, soft)
 
     def forward(self, pairs: PairTokens, rows: IntArray, precision: Precision) -> torch.Tensor:
         """Logits of some of the rows for training, shape (B,), float32: with dropout and gradients.

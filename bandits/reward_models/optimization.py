@@ -27,7 +27,7 @@ def optimizer(model: CrossEncoder, trained: Mapping[str, torch.nn.Parameter], co
     for name, parameter in trained.items():
         decays = parameter.ndim > 1 and "ia3_" not in name
         share = config.layer_decay ** (top - depth.get(id(parameter), top))
-        if name.startswith("columns."):
+        if name.startswith(("columns.", "soft_tokens.")):
             share = config.columns_learning_rate / config.learning_rate
         groups.setdefault((share, decays), []).append(parameter)
     return torch.optim.AdamW(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
 
@@ -13,10 +13,11 @@ import torch
 from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
-from bandits.reward_models.item_columns import ItemColumns
+from bandits.reward_models.text_columns import PairColumns, Side, TextColumns
 
 IntArray = NDArray[np.int64]
 
+SOFT_TOKEN = -1  # stands for a token that is no word, see `SoftTokens`
 _TEXTS_AT_ONCE = 4096  # an encoding holds far more than its ids
 
 
@@ -64,6 +65,30 @@ class Template:
 
 
 @dataclass(frozen=True, eq=False)
+class PieceColumns:
+    """What is known of users or of items beside their text.
+
+    Attributes:
+        columns: Numbers, then embeddings, shape (K, F + E).
+        numbers: How many numbers, F.
+        row: Row of `columns` of each piece of `PairTokens`, shape (S,); -1 for those that are no such text.
+    """
+
+    columns: NDArray[np.float32]
+    numbers: int
+    row: IntArray
+
+    @classmethod
+    def of(cls, columns: TextColumns, number: Mapping[str, int], texts: Sequence[str], pieces: int) -> PieceColumns:
+        """Columns of texts, whose pieces are told by `number`."""
+        distinct = list(dict.fromkeys(texts))
+        row = np.full(pieces, -1, dtype=np.int64)
+        rows = columns.rows(distinct)
+        row[[number[text] for text in distinct]] = rows
+        return cls(columns.values.astype(np.float32), len(columns.numbers), row)
+
+
+@dataclass(frozen=True, eq=False)
 class PairTokens:
     """Token ids of `n` rows of user and item, cut to `max_length` as the tokenizer cuts pairs ("longest first").
 
@@ -77,8 +102,7 @@ class PairTokens:
         item: Piece of each row's item, shape (n,).
         max_length: Most tokens of a row, special ones included.
         padding: Token id that fills up shorter rows.
-        columns: What is known of items beside their text, shape (K, F + E); None if nothing.
-        column_row: Row of `columns` of each piece, shape (S,); -1 for pieces that are no item.
+        columns: What is known beside the texts of a pair, by `user` and `item`; empty if nothing.
     """
 
     pool: IntArray
@@ -89,8 +113,7 @@ class PairTokens:
     item: NDArray[np.int32]
     max_length: int
     padding: int
-    columns: NDArray[np.float32] | None = None
-    column_row: IntArray | None = None
+    columns: Mapping[Side, PieceColumns] = field(default_factory=dict)
 
     @cached_property
     def lengths(self) -> NDArray[np.int16]:
@@ -109,8 +132,8 @@ class PairTokens:
         digest = hashlib.sha256(f"{self.max_length} {self.padding} {len(self.size)} {len(self.item)}\n".encode())
         for array in (self.pool, self.size, self.segments, self.user, self.item):
             digest.update(np.ascontiguousarray(array).data)
-        if self.columns is not None and self.column_row is not None:
-            digest.update(self.columns.tobytes() + self.column_row.tobytes())
+        for beside in self.columns.values():
+            digest.update(beside.columns.tobytes() + beside.row.tobytes())
         return digest.hexdigest()
 
     def take(self, rows: IntArray) -> PairTokens:
@@ -122,10 +145,11 @@ class PairTokens:
         return replace(self, user=np.full(len(texts), -1, dtype=np.int32), item=texts)
 
     def beside(self, rows: IntArray, device: torch.device) -> torch.Tensor:
-        """What is known of some rows' items beside their text, shape (B, F + E)."""
-        assert self.columns is not None
-        assert self.column_row is not None
-        return torch.from_numpy(self.columns[self.column_row[self.item[rows]]]).to(device)
+        """What is known beside the texts of some rows, in the order of `PairColumns`, shape (B, F + E)."""
+        pieces = {"user": self.user, "item": self.item}
+        found = [(one.columns[one.row[pieces[side][rows]]], one.numbers) for side, one in self.columns.items()]
+        parts = [values[:, :numbers] for values, numbers in found] + [values[:, numbers:] for values, numbers in found]
+        return torch.from_numpy(np.hstack(parts)).to(device)
 
     def ids(self, row: int) -> list[int]:
         """Token ids of one row, special ones included."""
@@ -201,10 +225,13 @@ class PairTokenizer:
         padding: Token id that fills up shorter rows.
         separator: Token id for behind a text where the tokenizer itself puts nothing there, as GPT-2's: the texts would
             run into each other, and a row of empty texts would have no token.
-        columns: What is known of items beside their text; None if nothing.
+        columns: What is known of users and items beside their texts; None if nothing.
+        soft_tokens: Number of tokens that are no words; they stand before the texts, behind a special token if one
+            stands there.
 
     Raises:
-        ValueError: When the tokenizer puts nothing behind a text and there is no `separator`.
+        ValueError: When the tokenizer puts nothing behind a text and there is no `separator`, or when soft and special
+            tokens leave no room for two tokens of text.
     """
 
     def __init__(
@@ -213,15 +240,20 @@ class PairTokenizer:
         max_length: int,
         padding: int,
         separator: int | None = None,
-        columns: ItemColumns | None = None,
+        columns: PairColumns | None = None,
+        soft_tokens: int = 0,
     ) -> None:
         self._rules = Tokenizer.from_str(tokenizer.to_str())
         self._rules.no_padding()
         self._rules.no_truncation()
-        self._templates = (
-            Template.of_pair(self._rules, separator),
-            Template.of_single(self._rules, separator),
-        )
+        templates = Template.of_pair(self._rules, separator), Template.of_single(self._rules, separator)
+        self._templates = tuple(replace(form, before=form.before + [SOFT_TOKEN] * soft_tokens) for form in templates)
+        around = max(len(form.before) + len(form.between) + len(form.after) for form in self._templates)
+        if max_length < around + 2:
+            raise ValueError(
+                f"`max_length` must be at least {around + 2}: {around} tokens stand around the texts, {soft_tokens} of "
+                f"them soft. Got {max_length}."
+            )
         self._max_length, self._padding = max_length, padding
         self._columns = columns
 
@@ -234,7 +266,7 @@ class PairTokenizer:
         """Rows of user and item text, both of length n; rows with an empty user hold the item alone.
 
         Raises:
-            ValueError: When there are columns beside the text, and an item is none of theirs.
+            ValueError: When there are columns beside the text, and a user or an item is none of theirs.
         """
         texts = dict.fromkeys(chain(users, items))
         special = [part for form in self._templates for part in (form.before, form.between, form.after)]
@@ -242,11 +274,8 @@ class PairTokenizer:
         size = np.array([len(piece) for piece in pieces], dtype=np.int64)
         stored = np.minimum(size, self._max_length)
         number = {text: place for place, text in enumerate(texts, start=len(special))}
-        columns = column_row = None
-        if self._columns is not None:
-            distinct = list(dict.fromkeys(items))
-            columns, column_row = self._columns.values.astype(np.float32), np.full(len(size), -1, dtype=np.int64)
-            column_row[[number[text] for text in distinct]] = self._columns.rows(distinct)
+        known = () if self._columns is None else self._columns.sides
+        given: dict[Side, Sequence[str]] = {"user": users, "item": items}
         return PairTokens(
             pool=np.fromiter(
                 chain.from_iterable(piece[: self._max_length] for piece in pieces), dtype=np.int64, count=stored.sum()
@@ -258,8 +287,7 @@ class PairTokenizer:
             item=np.array([number[text] for text in items], dtype=np.int32),
             max_length=self._max_length,
             padding=self._padding,
-            columns=columns,
-            column_row=column_row,
+            columns={side.of: PieceColumns.of(side, number, given[side.of], len(size)) for side in known},
         )
 
     def product(self, users: Sequence[str], items: Sequence[str]) -> PairTokens:

@@ -84,8 +84,8 @@ class RewardModel:
             show_progress: Show a progress bar.
 
         Raises:
-            ValueError: When `config.loss` does not suit the log, `config` asks for several members, or the teacher's
-                split is another.
+            ValueError: When `config.loss` or `config.embeddings_enter` does not suit the log, `config` asks for several
+                members, or the teacher's split is another.
             FileNotFoundError: When BERT's weights are not to be found.
         """
         if (config.loss == "binomial") != (log.kind == "pairs"):
@@ -100,6 +100,9 @@ class RewardModel:
             raise ValueError(f"`architecture` must be 'cross' for a log of conversions. Got {config.architecture!r}.")
         if log.outcomes and config.teacher is not None:
             raise ValueError(f"`teacher` must be left out for a log of conversions. Got {config.teacher!r}.")
+        columns = log.columns
+        if config.embeddings_enter == "tokens" and (columns is None or not columns.embeddings):
+            raise ValueError("`embeddings_enter` must be 'logit' for a log read without embeddings. Got 'tokens'.")
         train_rows = whole_groups(split.train, split.by, config.max_train_rows, config.seed)
         if log.outcomes:
             for name, rows in (split.parts | {"train": train_rows}).items():
@@ -114,7 +117,6 @@ class RewardModel:
         folder = cache / f"fit-{_fit_hash(log, split, config, weights.sha256 + fingerprint, device)[:20]}"
         if (folder / "model").is_dir():
             return cls.load(folder / "model", device=config.device)
-        columns = log.item_columns
         network = Network.from_weights(
             weights,
             max_length=config.max_length,
@@ -123,7 +125,8 @@ class RewardModel:
             architecture=config.architecture,
             pooling=config.pooling,
             dropout=config.dropout,
-            columns=columns and columns.standardised(train_rows["item_text"].tolist()),
+            columns=columns and columns.standardised(train_rows),
+            embeddings_enter=config.embeddings_enter,
         )
         started = time.monotonic()
         fitted_rows = train_rows
@@ -141,8 +144,9 @@ class RewardModel:
             "rows": {name: len(part) for name, part in split.parts.items()} | {"trained_on": len(train_rows)},
             "split_by": split.by,
             "split": split.content_hash,
-            "columns": columns and {"numbers": list(columns.numbers), "embeddings": dict(columns.embeddings)},
-            "selection": columns and stability_selection(columns, train_rows, config.seed),
+            "columns": columns and {side.of: side.names() for side in columns.sides},
+            "selection": columns
+            and {side.of: stability_selection(side, train_rows, config.seed) for side in columns.sides},
             "teacher": None if teacher is None else fingerprint,
             "history": trained.history,
             "parameters": {"trained": trained.trained_parameters, "all": trained.parameters},
@@ -267,7 +271,7 @@ class RewardModel:
             raise ValueError(f"The adapter in {folder} must have hash {header['adapter']}. Got {found}: damaged?")
         wanted, found = header["columns"], None if network.columns is None else network.columns.content_hash
         if found != wanted:
-            raise ValueError(f"The items' columns in {folder} must have hash {wanted}. Got {found}: damaged?")
+            raise ValueError(f"The columns in {folder} must have hash {wanted}. Got {found}: damaged?")
         calibrator = Calibrator.load_expected(folder / "calibrator.json", header["calibrator"])
         outcomes = OutcomeHeads.load(folder)
         wanted, found = header["outcomes"], None if outcomes is None else outcomes.content_hash
@@ -298,8 +302,8 @@ def _require_same_split(teacher: RewardModel, log: ClickLog, split: Split) -> No
 
 
 def _fit_hash(log: ClickLog, split: Split, config: FitConfig, weights_hash: str, device: torch.device) -> str:
-    columns = log.item_columns
-    without = set() if columns is not None else {"columns_learning_rate"}
+    columns = log.columns
+    without = set() if columns is not None else {"columns_learning_rate", "embeddings_enter"}
     without |= set() if log.outcomes else {"outcome_weight"}
     parts = [
         str(_RECIPE),

@@ -1,4 +1,4 @@
-"""Which numbers of items go with clicks, whatever items a log happens to hold: stability selection."""
+"""Which numbers go with clicks, whatever users or items a log happens to hold: stability selection."""
 
 from __future__ import annotations
 
@@ -11,38 +11,39 @@ from scipy.optimize import minimize
 from scipy.special import expit
 from scipy.stats import norm
 
-from bandits.reward_models.item_columns import ItemColumns
+from bandits.reward_models.text_columns import TextColumns
 
 FloatArray = NDArray[np.float64]
 
 SUBSAMPLES = 100
-FEWEST_ITEMS = 20
+FEWEST_TEXTS = 20
 _LEVEL = 0.05
 _ZERO = 1e-4  # weights of standardised numbers below this are what the optimizer left of 0
 
 
-def stability_selection(columns: ItemColumns, rows: pd.DataFrame, seed: int) -> dict[str, Any] | None:
-    """Share of random halves of the items in which an L1-penalised logistic regression takes each number.
+def stability_selection(columns: TextColumns, rows: pd.DataFrame, seed: int) -> dict[str, Any] | None:
+    """Share of random halves of the items, or users, in which an L1-penalised logistic regression takes each number.
 
     Items, not impressions, are drawn: the numbers are theirs. The penalty is such that, where no number has to do with
     clicks, a half takes any of them in about 5 percent of all cases, however much more click rates differ between items
     than coins would: the items' overdispersion widens it.
 
     Args:
-        columns: Of the items.
+        columns: Of the items, or of the users.
         rows: Training rows of `ClickLog.pairs`.
         seed: Key of the halves.
 
     Returns:
-        `items`, `subsamples`, and `chosen`: name to share. None without numbers or with fewer than 20 items.
+        `texts`, how many items or users there are, `subsamples`, and `chosen`: name to share. None without numbers or
+        with fewer than 20 texts.
 
     References:
         Meinshausen, Bühlmann (2010), "Stability selection".
     """
-    total = rows.groupby("item_text", sort=False)[["impressions", "clicks"]].sum()
-    if not columns.numbers or len(total) < FEWEST_ITEMS:
+    total = rows.groupby(f"{columns.of}_text", sort=False)[["impressions", "clicks"]].sum()
+    if not columns.numbers or len(total) < FEWEST_TEXTS:
         return None
-    x = columns.of(total.index.tolist())[:, : len(columns.numbers)]
+    x = columns.values[columns.rows(total.index.tolist()), : len(columns.numbers)]
     impressions, clicks = (total[name].to_numpy(dtype=np.float64) for name in ("impressions", "clicks"))
     random = np.random.default_rng([seed, len(total)])
     taken = np.zeros(len(columns.numbers))
@@ -50,11 +51,11 @@ def stability_selection(columns: ItemColumns, rows: pd.DataFrame, seed: int) -> 
         half = random.permutation(len(total))[: len(total) // 2]
         taken += selected(x[half], impressions[half], clicks[half])
     shares = {name: float(share) for name, share in zip(columns.numbers, taken / SUBSAMPLES, strict=True)}
-    return {"items": len(total), "subsamples": SUBSAMPLES, "chosen": shares}
+    return {"texts": len(total), "subsamples": SUBSAMPLES, "chosen": shares}
 
 
 def selected(x: FloatArray, impressions: FloatArray, clicks: FloatArray) -> NDArray[np.bool_]:
-    """Which numbers get a weight, shape (F,); `x` has shape (items, F), the counts (items,)."""
+    """Which numbers get a weight, shape (F,); `x` has shape (texts, F), the counts (texts,)."""
     rate = clicks.sum() / impressions.sum()
     centred = x - np.average(x, axis=0, weights=impressions)
     spread = np.sqrt(np.average(centred**2, axis=0, weights=impressions))

@@ -34,8 +34,10 @@ def perturbations(
 
     Returns:
         By name of the change: `mean` (of the relative change), `mean_size` (of its absolute value), `largest_rise`,
-        `largest_fall` and `rows`.
+        `largest_fall` and `rows`. Nothing for a model that knows columns of its items, and so no other texts of them.
     """
+    if "item" in (model.info.get("columns") or {}):
+        return {}
     random = np.random.default_rng([seed, 5])
     owner = data.owner if data.kind == "tests" else np.arange(len(data.rows))
     place = random.permutation(int(owner.max()) + 1)[owner]

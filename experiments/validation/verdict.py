@@ -104,6 +104,10 @@ def _placebo(found: Mapping[str, Any]) -> Line:
 
 def _perturbed(found: Mapping[str, Mapping[str, float]], thresholds: Thresholds) -> _Lines:
     lines: _Lines = []
+    if not found:
+        reason = "the model knows columns of its items beside their texts, and refuses other texts"
+        held_to = f"{thresholds.mean_change:.0%} on average, {thresholds.largest_change:.0%} at most"
+        return [Line("level", "texts changed", reason, held_to, "cannot tell")]
     for name, moved in found.items():
         largest = max(moved["largest_rise"], moved["largest_fall"])
         good = moved["mean_size"] <= thresholds.mean_change and largest <= thresholds.largest_change

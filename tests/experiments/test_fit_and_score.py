@@ -62,6 +62,25 @@ def test_a_file_of_settings_and_overrides(folder: Path) -> None:
     assert (config["weights"], config["epochs"], config["max_length"], config["loss"]) == ("tiny", 1, 14, "within_test")
 
 
+def test_columns_beside_the_texts_are_named_by_options(folder: Path) -> None:
+    frame = pd.read_csv("pairs.csv")
+    frame["age"] = frame.groupby("user_text").ngroup()
+    frame["length"] = frame["item_text"].str.len()
+    frame["look"] = [[float(length), 1.0] for length in frame["length"]]
+    frame["taste"] = [[float(age)] for age in frame["age"]]
+    frame.to_parquet("pairs.parquet")
+    names = ["--number", "length", "--embedding", "look", "--user-number", "age", "--user-embedding", "taste"]
+    code, _, error = call("fit", "pairs.parquet", "--out", "model", *QUICK, *names, "--set", "embeddings_enter=tokens")
+    assert code == 0, error
+    assert RewardModel.load(Path("model")).info["columns"] == {
+        "user": {"numbers": ["age"], "embeddings": {"taste": 1}},
+        "item": {"numbers": ["length"], "embeddings": {"look": 2}},
+    }
+    code, _, error = call("fit", "newsroom", "--out", "other", *QUICK, "--user-number", "age")
+    assert code != 0
+    assert "`user_numbers` must be left out for newsroom" in error
+
+
 def test_score_adds_the_model_s_probabilities_and_keeps_the_rest(folder: Path) -> None:
     assert call("fit", "pairs.csv", "--out", "model", *QUICK)[0] == 0
     frame = pd.DataFrame(

@@ -264,6 +264,13 @@ def test_perturbations_move_what_the_formula_says_and_rivals_stay() -> None:
     assert found["capitals"]["mean"] == pytest.approx(alone / 0.1 - 1)
     assert found["capitals"]["rows"] == 30
     assert all(change("A plain text.") != "A plain text." for change in PERTURBATIONS.values())
+    model = fitted("pairs", shouting)
+    model.info["columns"] = {"user": {}}
+    assert (
+        perturbations(model, held_out(model, log_of_pairs(flat)), max_texts=50, seed=1).keys() == PERTURBATIONS.keys()
+    )
+    model.info["columns"] = {"item": {}}  # an item of another text would have none
+    assert perturbations(model, held_out(model, log_of_pairs(flat)), max_texts=50, seed=1) == {}
 
 
 def small_config(**changes: Any) -> LoadedValidation:
@@ -370,6 +377,10 @@ def test_the_verdict_holds_numbers_to_thresholds() -> None:
     assert answers(verdict(found, "pairs", few)) == {"ranking": "yes", "level": "yes", "dynamics": "cannot tell"}
     assert answers(verdict(found, "pairs", Thresholds()))["ranking"] == "cannot tell"  # 4 policies are not 12
     assert answers(verdict(found, "tests", few))["level"] == "cannot tell"  # tests have no level
+    (line,) = [
+        line for line in verdict(found | {"perturbations": {}}, "pairs", few) if line.question == "texts changed"
+    ]
+    assert line.answer == "cannot tell"
     found["agreement"] = policy_rank_agreement(worlds_of(truth[:, ::-1], truth), loaded)
     assert answers(verdict(found, "pairs", few))["ranking"] == "no"
     found["favourites"] = favourites(fitted("pairs", flat), held_out(fitted("pairs", flat), log_of_pairs(by_number)))

@@ -54,11 +54,19 @@ class FactorizedClicks:
             loss = metrics.log_loss(expit(judged.log_odds(parameters)), *judged_outcome)
             if loss < best:
                 best, self._parameters, self.penalty = loss, parameters, penalty
+        _, effects, factors = fit.parts(self._parameters)
+        self._maps = [np.column_stack(maps) for maps in zip(effects, factors, strict=True)]
 
     def rates(self, rows: pd.DataFrame) -> FloatArray:
         """Predicted click rates, shape (n,)."""
         rates: FloatArray = expit(_Sides(self._encoders, rows).log_odds(self._parameters))
         return rates
+
+    def vectors(self, user_texts: Sequence[str], item_texts: Sequence[str]) -> tuple[FloatArray, FloatArray]:
+        """Effect and factors of users, shape (U, 9), and of items, shape (K, 9)."""
+        sides = zip(self._encoders, (user_texts, item_texts), self._maps, strict=True)
+        users, items = (np.asarray(encoder(texts) @ map_) for encoder, texts, map_ in sides)
+        return users, items
 
 
 class OneHot:
@@ -97,7 +105,7 @@ class _Sides:
 
     def log_odds(self, parameters: FloatArray) -> FloatArray:
         """Shape (n,)."""
-        level, effects, factors = self._parts(parameters)
+        level, effects, factors = self.parts(parameters)
         user, item = self._factors(factors)
         sides = zip(self.chosen, self.vectors, effects, strict=True)
         own = sum(chosen @ (vectors @ effect) for chosen, vectors, effect in sides)
@@ -106,7 +114,7 @@ class _Sides:
 
     def gradient(self, parameters: FloatArray, error: FloatArray) -> FloatArray:
         """Of a loss whose derivatives by the log-odds are `error`, shape (n,)."""
-        _, _, factors = self._parts(parameters)
+        _, _, factors = self.parts(parameters)
         user, item = self._factors(factors)
         found = [np.array([error.sum()])]
         sides = list(zip(self.chosen, self.vectors, strict=True))
@@ -115,7 +123,8 @@ class _Sides:
             found.append((vectors.T @ (chosen.T @ (error[:, np.newaxis] * other))).ravel())
         return np.concatenate(found)
 
-    def _parts(self, parameters: FloatArray) -> tuple[float, list[FloatArray], list[FloatArray]]:
+    def parts(self, parameters: FloatArray) -> tuple[float, list[FloatArray], list[FloatArray]]:
+        """m; a and b; P and Q."""
         level, user, item, user_factors, item_factors = np.split(parameters, self.ends[:-1])
         return float(level[0]), [user, item], [part.reshape(-1, _FACTORS) for part in (user_factors, item_factors)]
 

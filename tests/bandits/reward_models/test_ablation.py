@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,31 @@ def test_command_fits_variants_and_writes_their_table(
     before = [(fit / "model" / "reward_model.json").stat().st_mtime_ns for fit in fits]
     ablation.main([*overrides, "--rows", "head", "bi-distilled", "continued"])
     assert [(fit / "model" / "reward_model.json").stat().st_mtime_ns for fit in sorted(cache.glob("fit-*"))] == before
+
+
+def test_a_recommender_is_stacked_under_the_network(pairs_frame: pd.DataFrame) -> None:
+    setting = setting_of(click_log_from_frame(pairs_frame))
+    known = ablation.variants(setting.log, Path("teacher"), {})
+    train = setting.split.train
+    for enter in ("logit", "tokens"):
+        changed = known[f"stacked-{enter}"](setting)
+        assert changed.config.embeddings_enter == enter
+        assert changed.log.columns is not None
+        users = changed.log.columns.sides[0]
+        seen = np.isin(users.texts, train["user_text"])
+        assert 0 < seen.sum() < len(seen)
+        standard = changed.log.columns.standardised(train).sides
+        np.testing.assert_allclose(standard[0].values[~seen], 0, atol=1e-9)
+        assert not np.isclose(standard[0].values[seen], 0).all(axis=1).any()
+        scores = ablation.held(ablation.fitted(changed), setting.split).scores
+        assert np.isfinite(scores).all()
+    # Clicks of users that are held out decide nothing.
+    other = setting.split.test.assign(clicks=0)
+    blind = ablation.stacked(setting._replace(split=replace(setting.split, test=other, calibration=other)), "logit")
+    assert blind.log.columns is not None
+    np.testing.assert_array_equal(blind.log.columns.sides[0].values, users.values)
+    with pytest.raises(ValueError, match="has columns of its own"):
+        ablation.stacked(changed, "logit")
 
 
 @pytest.mark.faults

@@ -68,7 +68,7 @@ def test_of_a_linear_network_effects_are_exact(model: RewardModel, monkeypatch: 
     network = model.network
     embedding = network.model.encoder.get_input_embeddings()
 
-    def linear(input_ids: torch.Tensor, token_type_ids: torch.Tensor) -> torch.Tensor:
+    def linear(input_ids: torch.Tensor, token_type_ids: torch.Tensor, soft: None) -> torch.Tensor:
         return embedding(input_ids).sum((1, 2))  # type: ignore[no-any-return]
 
     monkeypatch.setattr(network.model, "forward", linear)

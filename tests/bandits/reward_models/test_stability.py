@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from bandits.reward_models.item_columns import ItemColumns
-from bandits.reward_models.stability import FEWEST_ITEMS, l1_logistic, selected, stability_selection
+from bandits.reward_models.stability import FEWEST_TEXTS, l1_logistic, selected, stability_selection
+from bandits.reward_models.text_columns import TextColumns
 
 
 def planted(items: int, seed: int, effect: float, spread: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -43,15 +43,15 @@ def test_useless_numbers_are_taken_in_about_five_percent() -> None:
 def test_a_number_that_matters_is_chosen_whatever_the_items() -> None:
     x, impressions, clicks = planted(60, 2, 0.5, 0.2)
     texts = [f"item {k}" for k in range(60)]
-    columns = ItemColumns(tuple(texts), x, ("price", "noise", "luck"), {})
+    columns = TextColumns("item", tuple(texts), x, ("price", "noise", "luck"), {})
     rows = pd.DataFrame({"item_text": texts, "impressions": impressions, "clicks": clicks})
     found = stability_selection(columns, rows, 0)
     assert found is not None
-    assert found["items"] == 60
+    assert found["texts"] == 60
     assert found["chosen"]["price"] > 0.95
     assert max(found["chosen"]["noise"], found["chosen"]["luck"]) < 0.3
     assert stability_selection(columns, rows, 0) == found
-    assert stability_selection(columns, rows[: FEWEST_ITEMS - 1], 0) is None
+    assert stability_selection(columns, rows[: FEWEST_TEXTS - 1], 0) is None
 
 
 def test_a_constant_number_is_never_taken() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.optimize import approx_fprime
-from scipy.special import expit
+from scipy.special import expit, logit
 
 from bandits.reward_models.baselines import FactorizedClicks, ItemRates, OneHot, counts
 from bandits.reward_models.baselines.factorization import _Sides
@@ -71,6 +71,16 @@ def test_planted_tastes_are_found(logs: tuple[pd.DataFrame, ...], kind: str) -> 
     excess = log_loss(found, *counts(test)) - truth
     assert excess < (0.03 if kind == "names" else 0.003)
     assert log_loss(ItemRates(train).rates(test), *counts(test)) - truth > 0.05
+
+
+def test_vectors_make_up_the_log_odds(logs: tuple[pd.DataFrame, ...]) -> None:
+    train, validation, test = logs
+    model = FactorizedClicks(OneHot(train["user_text"]), OneHot(train["item_text"]), train, validation)
+    users, items = model.vectors(test["user_text"].tolist(), test["item_text"].tolist())
+    assert users.shape == items.shape == (len(test), 9)
+    level = logit(model.rates(test)) - users[:, 0] - items[:, 0] - np.sum(users[:, 1:] * items[:, 1:], axis=1)
+    np.testing.assert_allclose(level, level[0], atol=1e-9)
+    assert not model.vectors(["nobody knows her"], ["item 1"])[0].any()
 
 
 def test_unseen_users_have_the_level_and_the_items_effect(logs: tuple[pd.DataFrame, ...]) -> None:

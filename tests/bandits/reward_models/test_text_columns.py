@@ -1,7 +1,8 @@
-"""Columns beside the text: read and refused, added up by hand, learned, saved, and needed for every item."""
+"""Columns beside the text: read and refused, added up by hand, learned, saved, and needed for every text."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from bandits.reward_models import (
     score_users_by_items,
     split_log,
 )
-from bandits.reward_models.item_columns import COLUMNS_FILE, ItemColumns
+from bandits.reward_models.text_columns import COLUMNS_FILE, PairColumns, Side, TextColumns
 
 CONFIG = FitConfig(
     weights="tiny", tuning="head", epochs=6, learning_rate=1e-3, columns_learning_rate=3e-2, batch_size=16, device="cpu"
@@ -41,6 +42,7 @@ def planted(users: int = 30, items: int = 24) -> pd.DataFrame:
                 "price": price[k],
                 "noise": noise[k],
                 "image": image[k].tolist(),
+                "age": 20 + u,
             }
             for u in range(users)
             for k in range(items)
@@ -64,14 +66,16 @@ def test_columns_are_read_from_parquet_and_csv(tmp_path: Path) -> None:
     frame.to_parquet(tmp_path / "log.parquet")
     frame.drop(columns="image").to_csv(tmp_path / "log.csv", index=False)
     log = read_click_log(tmp_path / "log.parquet", **NAMES)
-    assert log.item_columns is not None
+    assert log.columns is not None
+    (items,) = log.columns.sides
     expected = frame.set_index("item_text").loc["thing 7"].iloc[0]
     np.testing.assert_array_equal(
-        log.item_columns.of(["thing 7"])[0], [expected["price"], expected["noise"], *expected["image"]]
+        items.values[items.rows(["thing 7"])[0]], [expected["price"], expected["noise"], *expected["image"]]
     )
     text = read_click_log(tmp_path / "log.csv", numbers=["price"])
-    assert text.item_columns is not None
-    np.testing.assert_array_equal(text.item_columns.of(["thing 7"])[0], [expected["price"]])
+    assert text.columns is not None
+    (items,) = text.columns.sides
+    np.testing.assert_array_equal(items.values[items.rows(["thing 7"])[0]], [expected["price"]])
     assert len({log.content_hash, text.content_hash, read_click_log(tmp_path / "log.csv").content_hash}) == 3
 
 
@@ -81,10 +85,16 @@ def test_columns_are_read_from_parquet_and_csv(tmp_path: Path) -> None:
     [
         ("price", np.nan, NAMES, "`price` must be a finite number. Got: row 2"),
         ("price", np.inf, NAMES, "`price` must be a finite number. Got: row 2"),
-        ("price", 1.0, NAMES, "`price` must be the same in all rows of an `item_text`. Got: row"),
+        ("price", 1.0, NAMES, "`price` must be the same in all rows of the same `item_text`. Got: row"),
         ("image", [1.0, 2.0], NAMES, "`image` must be a list of finite numbers, as long as"),
         ("image", [1.0, 2.0, None, 3.0], NAMES, "`image` must be a list of finite numbers"),
         ("image", "0.1 0.2", NAMES, "`image` must be a list of finite numbers"),
+        ("noise", 0.0, {"user_numbers": ["noise"]}, "`noise` must be the same in all rows of the same `user_text`"),
+        ("user_text", "", {"user_numbers": ["age"]}, "`user_text` must not be empty where columns are known of it"),
+        ("age", np.nan, {"user_numbers": ["age"]}, "`age` must be a finite number. Got: row 2"),
+        ("noise", 0.0, {"user_numbers": ["prize"]}, "column `prize` is missing"),
+        ("noise", 0.0, {"user_numbers": ["price"], "numbers": ["price"]}, "must be different columns of their own"),
+        ("test", "t", {"user_embeddings": ["image"]}, "`user_embeddings` must be left out for a log of tests"),
         ("noise", 0.0, {"numbers": ["prize"]}, "column `prize` is missing"),
         ("noise", 0.0, {"numbers": ["clicks"]}, "must be different columns of their own"),
         ("noise", 0.0, {"numbers": ["price"], "embeddings": ["price"]}, "must be different columns of their own"),
@@ -106,8 +116,9 @@ def test_a_public_data_set_has_no_columns(tmp_path: Path) -> None:
 
 
 def test_standardised_over_training_rows() -> None:
-    columns = ItemColumns(("a", "b", "c"), np.array([[1.0, 0, 0], [3.0, 4, 0], [9.0, 9, 9]]), ("n",), {"e": 2})
-    rows = columns.standardised(["a", "b", "a", "b"]).of(["a", "b", "c"])
+    values = np.array([[1.0, 0, 0], [3.0, 4, 0], [9.0, 9, 9]])
+    columns = TextColumns("item", ("a", "b", "c"), values, ("n",), {"e": 2})
+    rows = columns.standardised(["a", "b", "a", "b"]).values
     np.testing.assert_allclose(rows[:, 0], [-1, 1, 7])
     np.testing.assert_allclose(
         rows[:2, 1:], np.array([[-2, 0], [2, 0]]) / np.sqrt(2)
@@ -116,17 +127,27 @@ def test_standardised_over_training_rows() -> None:
         columns.standardised(["a", "a"])
 
 
+def pair_columns(*sides: tuple[Side, list[str]]) -> PairColumns:
+    """Two numbers, and embeddings of 3 and of 2 numbers, of each text, at random."""
+    random, names = np.random.default_rng(0), (("n", "m"), {"e": 3, "f": 2})
+    return PairColumns(
+        tuple(TextColumns(of, (*ts, "?"), random.normal(size=(len(ts) + 1, 7)), *names) for of, ts in sides)
+    )
+
+
 @pytest.mark.model
 @pytest.mark.parametrize("architecture", ["cross", "bi"])
-def test_logits_are_those_of_texts_plus_the_formula(architecture: Any) -> None:
+@pytest.mark.parametrize("of", [("item",), ("user",), ("user", "item")])
+def test_logits_are_those_of_texts_plus_the_formula(architecture: Any, of: tuple[Side, ...]) -> None:
     import torch
 
     from bandits.reward_models.network import Network
     from bandits.reward_models.weights import resolve_weights
 
-    users, items = ["reader one", "", "two readers"], ["thing a", "thing b longer than the other", "c"]
-    random = np.random.default_rng(0)
-    columns = ItemColumns((*items[::-1], "reader one"), random.normal(size=(4, 7)), ("n", "m"), {"e": 3, "f": 2})
+    users = ["reader one", "one" if "user" in of else "", "two readers"]
+    items = ["thing a", "thing b longer than the other", "reader one"]
+    texts = {"user": users, "item": items}
+    columns = pair_columns(*((side, texts[side][::-1]) for side in of))
     how: dict[str, Any] = {"max_length": 16, "device": torch.device("cpu"), "seed": 1, "architecture": architecture}
     network = Network.from_weights(resolve_weights("tiny", texts=users + items), columns=columns, **how)
     head = network.model.columns
@@ -138,14 +159,21 @@ def test_logits_are_those_of_texts_plus_the_formula(architecture: Any) -> None:
     frozen = network.inference("float32").frozen(pairs)(np.arange(9)).detach().numpy()
     trained = network.model.eval().of_rows(pairs, np.arange(9), network.device).detach().numpy()
     network.model.columns = None
-    texts = network.logits(pairs)
+    alone = network.logits(pairs)
 
-    first, second = (projection.weight.detach().numpy() for projection in head.projections)
-    x = columns.of(items)
-    beside = np.hstack([x[:, :2], x[:, 2:5] @ first.T, x[:, 5:] @ second.T]) @ head.head.weight.detach().numpy()[0]
+    weight = head.head.weight.detach().numpy()[0]
+    projections = [projection.weight.detach().numpy() for projection in head.projections]
+    beside = np.zeros((3, 3))
+    for place, side in enumerate(columns.sides):
+        x = side.values[:3][::-1]
+        first = 2 * len(of) + 64 * place  # behind all numbers
+        own = x[:, :2] @ weight[2 * place : 2 * place + 2]
+        own = own + x[:, 2:5] @ projections[2 * place].T @ weight[first : first + 32]
+        own = own + x[:, 5:] @ projections[2 * place + 1].T @ weight[first + 32 : first + 64]
+        beside += own[:, np.newaxis] if side.of == "user" else own
     assert np.ptp(beside) > 0.1
     for found in (together, frozen, trained):
-        np.testing.assert_allclose(found.reshape(3, 3), texts.reshape(3, 3) + beside, atol=1e-5)
+        np.testing.assert_allclose(found.reshape(3, 3), alone.reshape(3, 3) + beside, atol=1e-5)
 
 
 @pytest.mark.model
@@ -162,7 +190,8 @@ def test_a_fit_finds_what_the_columns_say(fitted: tuple[RewardModel, Split], tmp
     assert np.corrcoef(rates, true)[0, 1] > 0.95
     without, _ = fit(planted(), tmp_path, names={})
     assert np.corrcoef(without.propensities(["reader 0"], frame["item_text"].tolist())[0], true)[0, 1] < 0.8
-    assert model.info["selection"]["chosen"]["price"] > model.info["selection"]["chosen"]["noise"]
+    chosen = model.info["selection"]["item"]["chosen"]
+    assert chosen["price"] > chosen["noise"]
 
 
 @pytest.mark.model
@@ -189,9 +218,8 @@ def test_unknown_items_and_damaged_columns_are_refused(fitted: tuple[RewardModel
     model.save(tmp_path / "saved")
     columns = model.network.columns
     assert columns is not None
-    other = ItemColumns(columns.items, columns.values + 1e-9, columns.numbers, columns.embeddings)
-    other.save(tmp_path / "saved")
-    with pytest.raises(ValueError, match=r"The items' columns in .* must have hash"):
+    PairColumns((replace(columns.sides[0], values=columns.sides[0].values + 1e-9),)).save(tmp_path / "saved")
+    with pytest.raises(ValueError, match=r"The columns in .* must have hash"):
         RewardModel.load(tmp_path / "saved")
     (tmp_path / "saved" / COLUMNS_FILE).unlink()
     with pytest.raises(ValueError, match=r"must have hash .* Got None"):

@@ -56,7 +56,7 @@ def test_from_config_to_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     np.testing.assert_allclose(table.p[0, :5], model.propensities(list(table.user_texts[:5]), items), rtol=1e-4)
     order = [int(item.split()[1]) for item in items]
     assert np.corrcoef(table.p[0].mean(axis=0), price[order])[0, 1] > 0.8
-    chosen = model.info["selection"]["chosen"]["price"]
+    chosen = model.info["selection"]["item"]["chosen"]["price"]
     assert chosen > 0.9
     assert f"took each number: `price` {chosen:.2f}" in run.report_file.read_text(encoding="utf-8")
 
