@@ -152,7 +152,7 @@ class RewardModel:
         }
         outcomes = None
         if log.outcomes:
-            outcomes = OutcomeHeads.fit(lambda rows: _vectors(network, rows), split, train_rows)
+            outcomes = OutcomeHeads.fit(lambda rows: pair_vectors(network, rows), split, train_rows)
         model = cls(network, calibrator, log.kind, info, outcomes)
         model.save(folder / "model")
         shutil.rmtree(folder / "checkpoints")
@@ -185,7 +185,7 @@ class RewardModel:
             raise ValueError("`RewardModel.outcome_rates` needs a model fitted on a log with conversions. Got none.")
         rows = pd.DataFrame({"user_text": list(user_texts), "item_text": list(item_texts)})
         found = {"click": self.calibrator(self.scores(user_texts, item_texts))}
-        found |= self.outcomes(_vectors(self.network, rows))
+        found |= self.outcomes(pair_vectors(self.network, rows))
         if "value" in found:
             found["expected_value"] = found["click"] * found["conversion"] * found["value"]
         return found
@@ -282,7 +282,8 @@ def _calibrate(network: Network, log: ClickLog, split: Split, config: FitConfig)
     return calibrate(logits, log, split, config)
 
 
-def _vectors(network: Network, rows: pd.DataFrame) -> FloatArray:
+def pair_vectors(network: Network, rows: pd.DataFrame) -> FloatArray:
+    """What the network makes of rows with `user_text` and `item_text`, and columns beside, as `OutcomeHeads` sees it."""
     pairs = network.pair_tokenizer.rows(rows["user_text"].tolist(), rows["item_text"].tolist())
     return network.inference("float32").vectors(pairs)
 
