@@ -25,10 +25,11 @@ from bandits.reward_models.inference import training_precision
 from bandits.reward_models.model_folder import replaced, write_about
 from bandits.reward_models.network import Network
 from bandits.reward_models.outcome_heads import OutcomeHeads, require_outcomes
-from bandits.reward_models.seen_rows import seen_rows
+from bandits.reward_models.seen_rows import seen_rows, unseen
 from bandits.reward_models.split import Split, whole_groups
 from bandits.reward_models.stability import stability_selection
 from bandits.reward_models.training import train
+from bandits.reward_models.unlabelled import unlabelled_pairs
 from bandits.reward_models.weights import resolve_weights
 from bandits.reward_models.within_test import expected_rates
 from bandits.torch_device import choose_device
@@ -84,8 +85,8 @@ class RewardModel:
             show_progress: Show a progress bar.
 
         Raises:
-            ValueError: When `config.loss` does not suit the log, `config` asks for several members, or the teacher's
-                split is another.
+            ValueError: When `config.loss` does not suit the log, `config` asks for several members, the teacher has
+                learned rows to judge by, or the log does not have as many further pairs as it is to teach.
             FileNotFoundError: When BERT's weights are not to be found.
         """
         if (config.loss == "binomial") != (log.kind == "pairs"):
@@ -100,6 +101,9 @@ class RewardModel:
             raise ValueError(f"`architecture` must be 'cross' for a log of conversions. Got {config.architecture!r}.")
         if log.outcomes and config.teacher is not None:
             raise ValueError(f"`teacher` must be left out for a log of conversions. Got {config.teacher!r}.")
+        if config.teacher_pairs and not (log.kind == "pairs" and log.users):
+            wanted = "a log of pairs with users, or there are no further pairs"
+            raise ValueError(f"`teacher_pairs` must be 0 but for {wanted}. Got {config.teacher_pairs} for {log!r}.")
         train_rows = whole_groups(split.train, split.by, config.max_train_rows, config.seed)
         if log.outcomes:
             for name, rows in (split.parts | {"train": train_rows}).items():
@@ -126,9 +130,7 @@ class RewardModel:
             columns=columns and columns.standardised(train_rows["item_text"].tolist()),
         )
         started = time.monotonic()
-        fitted_rows = train_rows
-        if teacher is not None:
-            fitted_rows = teacher.teach(train_rows, config.teacher_weight)
+        fitted_rows = train_rows if teacher is None else _taught(teacher, split, train_rows, config)
         trained = train(network, fitted_rows, split.validation, config, folder / "checkpoints", show=show_progress)
         seconds = trained.history[-1]["seconds"]
         calibrator, losses = _calibrate(network, log, split, config)
@@ -283,9 +285,23 @@ def _calibrate(network: Network, log: ClickLog, split: Split, config: FitConfig)
 
 
 def pair_vectors(network: Network, rows: pd.DataFrame) -> FloatArray:
-    """What the network makes of rows with `user_text` and `item_text`, and columns beside, as `OutcomeHeads` sees it."""
+    """What the network makes of rows with `user_text` and `item_text`: vectors that `OutcomeHeads` reads, (n, H)."""
     pairs = network.pair_tokenizer.rows(rows["user_text"].tolist(), rows["item_text"].tolist())
     return network.inference("float32").vectors(pairs)
+
+
+def _taught(teacher: RewardModel, split: Split, train_rows: pd.DataFrame, config: FitConfig) -> pd.DataFrame:
+    """Training rows with the teacher's share in their clicks, and further pairs whose clicks are all its own.
+
+    In a training row the teacher speaks for `teacher_weight` of the impressions. A further pair gets as many as that is
+    on average: it counts as much as what the teacher says of a training row, and real clicks count as much as without.
+    """
+    taught = teacher.teach(train_rows, config.teacher_weight)
+    if not config.teacher_pairs:
+        return taught
+    impressions = config.teacher_weight * float(train_rows["impressions"].mean())
+    further = unlabelled_pairs(split, train_rows, config.teacher_pairs, impressions, config.seed)
+    return pd.concat([taught[list(further.columns)], teacher.teach(further, 1.0)], ignore_index=True)
 
 
 def _require_same_split(teacher: RewardModel, log: ClickLog, split: Split) -> None:
@@ -296,12 +312,19 @@ def _require_same_split(teacher: RewardModel, log: ClickLog, split: Split) -> No
             f"`teacher` must be fitted on a log of {log.kind}, and on the same split where the log is the same. "
             f"Got one fitted on {teacher.kind}{' in another split' if teacher.kind == log.kind else ''}."
         )
+    known = int((~unseen(split.test, teacher.info["seen"], log.kind)).sum())
+    if known:
+        raise ValueError(
+            f"`teacher` must not have seen the test rows. Got one, fitted on {teacher.info['log']['name']}, that has "
+            f"seen {known:,} of {len(split.test):,}."
+        )
 
 
 def _fit_hash(log: ClickLog, split: Split, config: FitConfig, weights_hash: str, device: torch.device) -> str:
     columns = log.item_columns
     without = set() if columns is not None else {"columns_learning_rate"}
     without |= set() if log.outcomes else {"outcome_weight"}
+    without |= set() if config.teacher_pairs else {"teacher_pairs"}
     parts = [
         str(_RECIPE),
         split.content_hash,
