@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +17,7 @@ import numpy as np
 import pandas as pd
 import torch
 import transformers
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from bandits.reward_models.calibration import Calibrator
@@ -36,6 +39,8 @@ from bandits.torch_device import choose_device
 
 FloatArray = NDArray[np.float64]
 
+_LOG = logging.getLogger(__name__)
+_LOCK = "fit.lock"
 _RECIPE = 5  # raise it when the same log and config should be fitted anew
 
 
@@ -75,7 +80,8 @@ class RewardModel:
         """Fine-tune on the training rows, stop by the validation rows, calibrate on the calibration rows.
 
         Everything is kept in a folder of `cache` named by what determines the result. A fit that was interrupted goes
-        on from its last checkpoint; one that was finished is loaded.
+        on from its last checkpoint; one that was finished is loaded. Where another process makes the same fit, this one
+        waits for it, and says so in the package's log.
 
         Args:
             log: The click log.
@@ -118,47 +124,50 @@ class RewardModel:
         folder = cache / f"fit-{_fit_hash(log, split, config, weights.sha256 + fingerprint, device)[:20]}"
         if (folder / "model").is_dir():
             return cls.load(folder / "model", device=config.device)
-        columns = log.item_columns
-        network = Network.from_weights(
-            weights,
-            max_length=config.max_length,
-            device=device,
-            seed=config.seed,
-            architecture=config.architecture,
-            pooling=config.pooling,
-            dropout=config.dropout,
-            columns=columns and columns.standardised(train_rows["item_text"].tolist()),
-        )
-        started = time.monotonic()
-        fitted_rows = train_rows if teacher is None else _taught(teacher, split, train_rows, config)
-        trained = train(network, fitted_rows, split.validation, config, folder / "checkpoints", show=show_progress)
-        seconds = trained.history[-1]["seconds"]
-        calibrator, losses = _calibrate(network, log, split, config)
-        info = {
-            "config": config.model_dump(exclude=NO_PART_OF_A_FIT),
-            "calibration": {"method": calibrator.method, "cross_validated": losses},
-            "weights": {"name": weights.name, "source": weights.source, "sha256": weights.sha256},
-            "log": {"name": log.name, "content_hash": log.content_hash, "kind": log.kind},
-            "seen": seen_rows(split, log.kind),
-            "rows": {name: len(part) for name, part in split.parts.items()} | {"trained_on": len(train_rows)},
-            "split_by": split.by,
-            "split": split.content_hash,
-            "columns": columns and {"numbers": list(columns.numbers), "embeddings": dict(columns.embeddings)},
-            "selection": columns and stability_selection(columns, train_rows, config.seed),
-            "teacher": None if teacher is None else fingerprint,
-            "history": trained.history,
-            "parameters": {"trained": trained.trained_parameters, "all": trained.parameters},
-            "device": device.type,
-            "precision": training_precision(config.precision, device),
-            "seconds": {"training": seconds, "calibration": time.monotonic() - started - seconds},
-        }
-        outcomes = None
-        if log.outcomes:
-            outcomes = OutcomeHeads.fit(lambda rows: pair_vectors(network, rows), split, train_rows)
-        model = cls(network, calibrator, log.kind, info, outcomes)
-        model.save(folder / "model")
-        shutil.rmtree(folder / "checkpoints")
-        return model
+        with _one_fit_at_a_time(folder):
+            if (folder / "model").is_dir():  # by the process that held the lock
+                return cls.load(folder / "model", device=config.device)
+            columns = log.item_columns
+            network = Network.from_weights(
+                weights,
+                max_length=config.max_length,
+                device=device,
+                seed=config.seed,
+                architecture=config.architecture,
+                pooling=config.pooling,
+                dropout=config.dropout,
+                columns=columns and columns.standardised(train_rows["item_text"].tolist()),
+            )
+            started = time.monotonic()
+            fitted_rows = train_rows if teacher is None else _taught(teacher, split, train_rows, config)
+            trained = train(network, fitted_rows, split.validation, config, folder / "checkpoints", show=show_progress)
+            seconds = trained.history[-1]["seconds"]
+            calibrator, losses = _calibrate(network, log, split, config)
+            info = {
+                "config": config.model_dump(exclude=NO_PART_OF_A_FIT),
+                "calibration": {"method": calibrator.method, "cross_validated": losses},
+                "weights": {"name": weights.name, "source": weights.source, "sha256": weights.sha256},
+                "log": {"name": log.name, "content_hash": log.content_hash, "kind": log.kind},
+                "seen": seen_rows(split, log.kind),
+                "rows": {name: len(part) for name, part in split.parts.items()} | {"trained_on": len(train_rows)},
+                "split_by": split.by,
+                "split": split.content_hash,
+                "columns": columns and {"numbers": list(columns.numbers), "embeddings": dict(columns.embeddings)},
+                "selection": columns and stability_selection(columns, train_rows, config.seed),
+                "teacher": None if teacher is None else fingerprint,
+                "history": trained.history,
+                "parameters": {"trained": trained.trained_parameters, "all": trained.parameters},
+                "device": device.type,
+                "precision": training_precision(config.precision, device),
+                "seconds": {"training": seconds, "calibration": time.monotonic() - started - seconds},
+            }
+            outcomes = None
+            if log.outcomes:
+                outcomes = OutcomeHeads.fit(lambda rows: pair_vectors(network, rows), split, train_rows)
+            model = cls(network, calibrator, log.kind, info, outcomes)
+            model.save(folder / "model")
+            shutil.rmtree(folder / "checkpoints")
+            return model
 
     def scores(self, user_texts: Sequence[str], item_texts: Sequence[str]) -> FloatArray:
         """Uncalibrated logits of rows of user text ("" if none) and item text, shape (n,), in float32."""
@@ -276,6 +285,22 @@ class RewardModel:
         if found != wanted:
             raise ValueError(f"The heads of outcomes in {folder} must have hash {wanted}. Got {found}: damaged?")
         return cls(network, calibrator, header["kind"], header["info"], outcomes)
+
+
+@contextmanager
+def _one_fit_at_a_time(folder: Path) -> Iterator[None]:
+    """Hold the lock of a fit's folder, which falls when this process ends, however it ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / _LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        _LOG.warning("Another process makes the same fit: waiting until it is done (%s).", folder)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _calibrate(network: Network, log: ClickLog, split: Split, config: FitConfig) -> tuple[Calibrator, dict[str, float]]:
