@@ -105,6 +105,7 @@ def variants(log: ClickLog, teacher: Path, synonyms: Mapping[str, str]) -> dict[
     changes = CHANGES | (TESTS_ONLY if log.kind == "tests" else {}) | (USERS_ONLY if log.users else {})
     if log.users:
         changes |= {"bi-distilled": {"architecture": "bi", "teacher": str(teacher)}}
+        changes |= {"bi-distilled-more": {"architecture": "bi", "teacher": str(teacher), "teacher_pairs": 20_000}}
     found: dict[str, Callable[[Setting], Setting]] = {
         name: partial(Setting.changed, **change) for name, change in changes.items()
     }

@@ -9,12 +9,14 @@ import numpy as np
 from bandits.ope.log import LoggedFeedback
 
 _USER_FEATURES = [f"user_feature_{i}" for i in range(4)]
-_COLUMNS = ["timestamp", "item_id", "position", "click", "propensity_score", *_USER_FEATURES]
+_PROPENSITY = "propensity_score"
+_COLUMNS = ["timestamp", "item_id", "position", "click", _PROPENSITY, *_USER_FEATURES]
 
 
 def read_obd(folder: Path | str, *, affinity: bool = False) -> LoggedFeedback:
     """Read one campaign of one logging policy: `{policy}/{campaign}/{campaign}.csv` beside `item_context.csv`.
 
+    The propensities' column is `propensity_score`, or `action_prob`, as the dataset's own description calls it.
     Features are the four hashed user features, one 0/1 column per value, sorted by value. The propensity is that of the
     item at its position. The random policy's propensities are 1/K for all items; the Thompson sampling policy kept only
     that of the item shown. The latter's propensities of one item at one position vary over the days, because it went on
@@ -41,6 +43,8 @@ def read_obd(folder: Path | str, *, affinity: bool = False) -> LoggedFeedback:
     if folder.parent.name not in ("random", "bts"):
         raise ValueError(f"`folder` must lie in a folder named random or bts. Got {folder.parent.name!r}.")
     rows, num_arms = pd.read_csv(file), len(pd.read_csv(items))
+    if _PROPENSITY not in rows:
+        rows = rows.rename(columns={"action_prob": _PROPENSITY})
     missing = [column for column in _COLUMNS if column not in rows]
     if missing:
         raise ValueError(f"`{file.name}` must have the columns of the dataset. Got no {', '.join(missing)}.")
@@ -54,7 +58,7 @@ def read_obd(folder: Path | str, *, affinity: bool = False) -> LoggedFeedback:
     return LoggedFeedback(
         chosen=rows["item_id"].to_numpy(),
         reward=rows["click"].to_numpy(),
-        propensity=rows["propensity_score"].to_numpy(),
+        propensity=rows[_PROPENSITY].to_numpy(),
         num_arms=num_arms,
         adaptive=not is_random,
         propensities=np.full((len(rows), num_arms), 1 / num_arms) if is_random else None,

@@ -134,6 +134,10 @@ class Adapter:
     def finish(self) -> TrainedAdapter:
         """Merge it into the encoder where that is exact, and return what was trained."""
         wrapped: Any = self._model.encoder
+        if self._kind == "adalora":
+            # peft would save the directions that were left last, and the best weights may be from before the last cut.
+            values = ((name, p) for name, p in self._tuner.model.named_parameters() if "lora_E" in name)
+            self._allocator.peft_config.rank_pattern = {name: (p != 0).flatten().tolist() for name, p in values}
         settings = {name: _plain(value) for name, value in wrapped.peft_config["default"].to_dict().items()}
         settings |= {"base_model_name_or_path": None, "inference_mode": True}
         tensors = _peft().get_peft_model_state_dict(wrapped, save_embedding_layers=False)

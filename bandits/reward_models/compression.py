@@ -1,4 +1,4 @@
-"""Smaller reward models: layers left out, small weights set to 0; what is left is calibrated again."""
+"""Smaller reward models: layers left out, small weights set to 0; heads of outcomes and calibrator are fitted again."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from bandits.reward_models.click_log import ClickLog
 from bandits.reward_models.cross_encoder import CrossEncoder
 from bandits.reward_models.fit_config import FitConfig
 from bandits.reward_models.network import Network
-from bandits.reward_models.reward_model import RewardModel
-from bandits.reward_models.split import Split
+from bandits.reward_models.outcome_heads import OutcomeHeads
+from bandits.reward_models.reward_model import RewardModel, pair_vectors
+from bandits.reward_models.split import Split, whole_groups
 
 
 def drop_layers(model: RewardModel, keep: Sequence[int], log: ClickLog, split: Split) -> RewardModel:
@@ -119,7 +120,12 @@ def _calibrated(
 ) -> RewardModel:
     rows = split.calibration
     logits = network.logits(network.pair_tokenizer.rows(rows["user_text"].tolist(), rows["item_text"].tolist()))
-    calibrator, losses = calibrate(logits, log, split, FitConfig(**model.info["config"]))
+    config = FitConfig(**model.info["config"])
+    calibrator, losses = calibrate(logits, log, split, config)
+    outcomes = None
+    if model.outcomes is not None:
+        train_rows = whole_groups(split.train, split.by, config.max_train_rows, config.seed)
+        outcomes = OutcomeHeads.fit(lambda rows: pair_vectors(network, rows), split, train_rows)
     tensors = list(network.model.parameters())
     left = {
         "parameters": sum(tensor.numel() for tensor in tensors),
@@ -129,4 +135,4 @@ def _calibrated(
         "calibration": {"method": calibrator.method, "cross_validated": losses},
         "compression": {**how, **left, "from": model.fingerprint()},
     }
-    return RewardModel(network, calibrator, model.kind, info)
+    return RewardModel(network, calibrator, model.kind, info, outcomes)

@@ -103,6 +103,12 @@ class FitConfig(BaseModel):
         description="folder of a model, fitted on the same split, whose click rates are learned beside the log's",
     )
     teacher_weight: float = Field(0.5, gt=0, le=1, description="share of the teacher in what is learned")
+    teacher_pairs: int = Field(
+        0,
+        ge=0,
+        description="logs of pairs with users only: so many pairs of training users and items that the log does not "
+        "hold are learned from the teacher alone",
+    )
     loss: Literal["binomial", "within_test", "both"] = Field(
         "binomial",
         description="'binomial' models click rates; 'within_test' only differences between the items of one test; "
@@ -179,6 +185,13 @@ class FitConfig(BaseModel):
     seed: int = Field(
         0, ge=0, description="seed of the head's first weights, dropout, the order of rows and the folds of 'auto'"
     )
+
+    @field_validator("teacher_pairs")
+    @classmethod
+    def _pairs_have_a_teacher(cls, pairs: int, info: ValidationInfo) -> int:
+        if pairs and info.data.get("teacher") is None:
+            raise ValueError(f"must be 0 without a `teacher`, who alone knows their click rates. Got {pairs}.")
+        return pairs
 
     @field_validator("freeze_layers")
     @classmethod

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +17,7 @@ import numpy as np
 import pandas as pd
 import torch
 import transformers
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from bandits.reward_models.calibration import Calibrator
@@ -25,16 +28,19 @@ from bandits.reward_models.inference import training_precision
 from bandits.reward_models.model_folder import replaced, write_about
 from bandits.reward_models.network import Network
 from bandits.reward_models.outcome_heads import OutcomeHeads, require_outcomes
-from bandits.reward_models.seen_rows import seen_rows
+from bandits.reward_models.seen_rows import seen_rows, unseen
 from bandits.reward_models.split import Split, whole_groups
 from bandits.reward_models.stability import stability_selection
 from bandits.reward_models.training import train
+from bandits.reward_models.unlabelled import unlabelled_pairs
 from bandits.reward_models.weights import resolve_weights
 from bandits.reward_models.within_test import expected_rates
 from bandits.torch_device import choose_device
 
 FloatArray = NDArray[np.float64]
 
+_LOG = logging.getLogger(__name__)
+_LOCK = "fit.lock"
 _RECIPE = 5  # raise it when the same log and config should be fitted anew
 
 
@@ -74,7 +80,8 @@ class RewardModel:
         """Fine-tune on the training rows, stop by the validation rows, calibrate on the calibration rows.
 
         Everything is kept in a folder of `cache` named by what determines the result. A fit that was interrupted goes
-        on from its last checkpoint; one that was finished is loaded.
+        on from its last checkpoint; one that was finished is loaded. Where another process makes the same fit, this one
+        waits for it, and says so in the package's log.
 
         Args:
             log: The click log.
@@ -85,24 +92,11 @@ class RewardModel:
 
         Raises:
             ValueError: When `config.loss` or `config.embeddings_enter` does not suit the log, `config` asks for several
-                members, or the teacher's split is another.
+                members, the teacher has learned rows to judge by, or the log does not have as many further pairs as it
+                is to teach.
             FileNotFoundError: When BERT's weights are not to be found.
         """
-        if (config.loss == "binomial") != (log.kind == "pairs"):
-            wanted = {
-                "pairs": "'binomial' for a log of pairs",
-                "tests": "'within_test' or 'both' for a log of tests: only differences inside a test are causal",
-            }
-            raise ValueError(f"`loss` must be {wanted[log.kind]}. Got {config.loss!r}.")
-        if config.members != 1:
-            raise ValueError(f"`members` must be 1 for a single model: `fit_reward_model` fits {config.members}.")
-        if log.outcomes and config.architecture != "cross":
-            raise ValueError(f"`architecture` must be 'cross' for a log of conversions. Got {config.architecture!r}.")
-        if log.outcomes and config.teacher is not None:
-            raise ValueError(f"`teacher` must be left out for a log of conversions. Got {config.teacher!r}.")
-        columns = log.columns
-        if config.embeddings_enter == "tokens" and (columns is None or not columns.embeddings):
-            raise ValueError("`embeddings_enter` must be 'logit' for a log read without embeddings. Got 'tokens'.")
+        _require_config_of_log(config, log)
         train_rows = whole_groups(split.train, split.by, config.max_train_rows, config.seed)
         if log.outcomes:
             for name, rows in (split.parts | {"train": train_rows}).items():
@@ -117,50 +111,52 @@ class RewardModel:
         folder = cache / f"fit-{_fit_hash(log, split, config, weights.sha256 + fingerprint, device)[:20]}"
         if (folder / "model").is_dir():
             return cls.load(folder / "model", device=config.device)
-        network = Network.from_weights(
-            weights,
-            max_length=config.max_length,
-            device=device,
-            seed=config.seed,
-            architecture=config.architecture,
-            pooling=config.pooling,
-            dropout=config.dropout,
-            columns=columns and columns.standardised(train_rows),
-            embeddings_enter=config.embeddings_enter,
-        )
-        started = time.monotonic()
-        fitted_rows = train_rows
-        if teacher is not None:
-            fitted_rows = teacher.teach(train_rows, config.teacher_weight)
-        trained = train(network, fitted_rows, split.validation, config, folder / "checkpoints", show=show_progress)
-        seconds = trained.history[-1]["seconds"]
-        calibrator, losses = _calibrate(network, log, split, config)
-        info = {
-            "config": config.model_dump(exclude=NO_PART_OF_A_FIT),
-            "calibration": {"method": calibrator.method, "cross_validated": losses},
-            "weights": {"name": weights.name, "source": weights.source, "sha256": weights.sha256},
-            "log": {"name": log.name, "content_hash": log.content_hash, "kind": log.kind},
-            "seen": seen_rows(split, log.kind),
-            "rows": {name: len(part) for name, part in split.parts.items()} | {"trained_on": len(train_rows)},
-            "split_by": split.by,
-            "split": split.content_hash,
-            "columns": columns and {side.of: side.names() for side in columns.sides},
-            "selection": columns
-            and {side.of: stability_selection(side, train_rows, config.seed) for side in columns.sides},
-            "teacher": None if teacher is None else fingerprint,
-            "history": trained.history,
-            "parameters": {"trained": trained.trained_parameters, "all": trained.parameters},
-            "device": device.type,
-            "precision": training_precision(config.precision, device),
-            "seconds": {"training": seconds, "calibration": time.monotonic() - started - seconds},
-        }
-        outcomes = None
-        if log.outcomes:
-            outcomes = OutcomeHeads.fit(lambda rows: _vectors(network, rows), split, train_rows)
-        model = cls(network, calibrator, log.kind, info, outcomes)
-        model.save(folder / "model")
-        shutil.rmtree(folder / "checkpoints")
-        return model
+        with _one_fit_at_a_time(folder):
+            if (folder / "model").is_dir():  # by the process that held the lock
+                return cls.load(folder / "model", device=config.device)
+            columns = log.columns
+            network = Network.from_weights(
+                weights,
+                max_length=config.max_length,
+                device=device,
+                seed=config.seed,
+                architecture=config.architecture,
+                pooling=config.pooling,
+                dropout=config.dropout,
+                columns=columns and columns.standardised(train_rows),
+                embeddings_enter=config.embeddings_enter,
+            )
+            started = time.monotonic()
+            fitted_rows = train_rows if teacher is None else _taught(teacher, split, train_rows, config)
+            trained = train(network, fitted_rows, split.validation, config, folder / "checkpoints", show=show_progress)
+            seconds = trained.history[-1]["seconds"]
+            calibrator, losses = _calibrate(network, log, split, config)
+            info = {
+                "config": config.model_dump(exclude=NO_PART_OF_A_FIT),
+                "calibration": {"method": calibrator.method, "cross_validated": losses},
+                "weights": {"name": weights.name, "source": weights.source, "sha256": weights.sha256},
+                "log": {"name": log.name, "content_hash": log.content_hash, "kind": log.kind},
+                "seen": seen_rows(split, log.kind),
+                "rows": {name: len(part) for name, part in split.parts.items()} | {"trained_on": len(train_rows)},
+                "split_by": split.by,
+                "split": split.content_hash,
+                "columns": columns and {side.of: side.names() for side in columns.sides},
+                "selection": columns
+                and {side.of: stability_selection(side, train_rows, config.seed) for side in columns.sides},
+                "teacher": None if teacher is None else fingerprint,
+                "history": trained.history,
+                "parameters": {"trained": trained.trained_parameters, "all": trained.parameters},
+                "device": device.type,
+                "precision": training_precision(config.precision, device),
+                "seconds": {"training": seconds, "calibration": time.monotonic() - started - seconds},
+            }
+            outcomes = None
+            if log.outcomes:
+                outcomes = OutcomeHeads.fit(lambda rows: pair_vectors(network, rows), split, train_rows)
+            model = cls(network, calibrator, log.kind, info, outcomes)
+            model.save(folder / "model")
+            shutil.rmtree(folder / "checkpoints")
+            return model
 
     def scores(self, user_texts: Sequence[str], item_texts: Sequence[str]) -> FloatArray:
         """Uncalibrated logits of rows of user text ("" if none) and item text, shape (n,), in float32."""
@@ -189,7 +185,7 @@ class RewardModel:
             raise ValueError("`RewardModel.outcome_rates` needs a model fitted on a log with conversions. Got none.")
         rows = pd.DataFrame({"user_text": list(user_texts), "item_text": list(item_texts)})
         found = {"click": self.calibrator(self.scores(user_texts, item_texts))}
-        found |= self.outcomes(_vectors(self.network, rows))
+        found |= self.outcomes(pair_vectors(self.network, rows))
         if "value" in found:
             found["expected_value"] = found["click"] * found["conversion"] * found["value"]
         return found
@@ -280,15 +276,69 @@ class RewardModel:
         return cls(network, calibrator, header["kind"], header["info"], outcomes)
 
 
+@contextmanager
+def _one_fit_at_a_time(folder: Path) -> Iterator[None]:
+    """Hold the lock of a fit's folder, which falls when this process ends, however it ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / _LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        _LOG.warning("Another process makes the same fit: waiting until it is done (%s).", folder)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def _calibrate(network: Network, log: ClickLog, split: Split, config: FitConfig) -> tuple[Calibrator, dict[str, float]]:
     rows = split.calibration
     logits = network.logits(network.pair_tokenizer.rows(rows["user_text"].tolist(), rows["item_text"].tolist()))
     return calibrate(logits, log, split, config)
 
 
-def _vectors(network: Network, rows: pd.DataFrame) -> FloatArray:
+def pair_vectors(network: Network, rows: pd.DataFrame) -> FloatArray:
+    """What the network makes of rows with `user_text` and `item_text`: vectors that `OutcomeHeads` reads, (n, H)."""
     pairs = network.pair_tokenizer.rows(rows["user_text"].tolist(), rows["item_text"].tolist())
     return network.inference("float32").vectors(pairs)
+
+
+def _taught(teacher: RewardModel, split: Split, train_rows: pd.DataFrame, config: FitConfig) -> pd.DataFrame:
+    """Training rows with the teacher's share in their clicks, and further pairs whose clicks are all its own.
+
+    In a training row the teacher speaks for `teacher_weight` of the impressions. A further pair gets as many as that is
+    on average: it counts as much as what the teacher says of a training row, and real clicks count as much as without.
+    """
+    taught = teacher.teach(train_rows, config.teacher_weight)
+    if not config.teacher_pairs:
+        return taught
+    impressions = config.teacher_weight * float(train_rows["impressions"].mean())
+    further = unlabelled_pairs(split, train_rows, config.teacher_pairs, impressions, config.seed)
+    return pd.concat([taught[list(further.columns)], teacher.teach(further, 1.0)], ignore_index=True)
+
+
+def _require_config_of_log(config: FitConfig, log: ClickLog) -> None:
+    """Raise ValueError when the config does not suit the log."""
+    if (config.loss == "binomial") != (log.kind == "pairs"):
+        wanted = {
+            "pairs": "'binomial' for a log of pairs",
+            "tests": "'within_test' or 'both' for a log of tests: only differences inside a test are causal",
+        }
+        raise ValueError(f"`loss` must be {wanted[log.kind]}. Got {config.loss!r}.")
+    if config.members != 1:
+        raise ValueError(f"`members` must be 1 for a single model: `fit_reward_model` fits {config.members}.")
+    if log.outcomes and config.architecture != "cross":
+        raise ValueError(f"`architecture` must be 'cross' for a log of conversions. Got {config.architecture!r}.")
+    if log.outcomes and config.teacher is not None:
+        raise ValueError(f"`teacher` must be left out for a log of conversions. Got {config.teacher!r}.")
+    if config.embeddings_enter == "tokens" and (log.columns is None or not log.columns.embeddings):
+        raise ValueError("`embeddings_enter` must be 'logit' for a log read without embeddings. Got 'tokens'.")
+    if config.teacher_pairs and not (log.kind == "pairs" and log.users):
+        raise ValueError(
+            "`teacher_pairs` must be 0 but for a log of pairs with users, or there are no further pairs. "
+            f"Got {config.teacher_pairs} for {log!r}."
+        )
 
 
 def _require_same_split(teacher: RewardModel, log: ClickLog, split: Split) -> None:
@@ -299,12 +349,19 @@ def _require_same_split(teacher: RewardModel, log: ClickLog, split: Split) -> No
             f"`teacher` must be fitted on a log of {log.kind}, and on the same split where the log is the same. "
             f"Got one fitted on {teacher.kind}{' in another split' if teacher.kind == log.kind else ''}."
         )
+    known = int((~unseen(split.test, teacher.info["seen"], log.kind)).sum())
+    if known:
+        raise ValueError(
+            f"`teacher` must not have seen the test rows. Got one, fitted on {teacher.info['log']['name']}, that has "
+            f"seen {known:,} of {len(split.test):,}."
+        )
 
 
 def _fit_hash(log: ClickLog, split: Split, config: FitConfig, weights_hash: str, device: torch.device) -> str:
     columns = log.columns
     without = set() if columns is not None else {"columns_learning_rate", "embeddings_enter"}
     without |= set() if log.outcomes else {"outcome_weight"}
+    without |= set() if config.teacher_pairs else {"teacher_pairs"}
     parts = [
         str(_RECIPE),
         split.content_hash,

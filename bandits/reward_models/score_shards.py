@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import warnings
 from pathlib import Path
 
@@ -39,7 +40,7 @@ class ScoreShards:
         """Keep a shard: its file gets its name only when it is complete."""
         self._folder.mkdir(parents=True, exist_ok=True)
         content = scores.astype("<f8").tobytes()
-        unfinished = self._folder / f"{shard:06d}.unfinished"
+        unfinished = self._folder / f"{shard:06d}-{os.getpid()}.unfinished"  # others may score the same
         unfinished.write_bytes(content)
         unfinished.replace(self._folder / f"{shard:06d}-{_hash(content)}.f64")
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.optimize import minimize
+from scipy.optimize import brentq, minimize
 from scipy.special import expit
 from scipy.stats import norm
 
@@ -25,8 +25,9 @@ def stability_selection(columns: TextColumns, rows: pd.DataFrame, seed: int) -> 
     """Share of random halves of the items, or users, in which an L1-penalised logistic regression takes each number.
 
     Items, not impressions, are drawn: the numbers are theirs. The penalty is such that, where no number has to do with
-    clicks, a half takes any of them in about 5 percent of all cases, however much more click rates differ between items
-    than coins would: the items' overdispersion widens it.
+    clicks, a half takes any of them in about 5 percent of all cases. That holds however much more click rates differ
+    between items than coins would, and however unequally items were shown: impressions of one item count for less the
+    more alike they are (`effective_share`).
 
     Args:
         columns: Of the items, or of the users.
@@ -56,19 +57,46 @@ def stability_selection(columns: TextColumns, rows: pd.DataFrame, seed: int) -> 
 
 def selected(x: FloatArray, impressions: FloatArray, clicks: FloatArray) -> NDArray[np.bool_]:
     """Which numbers get a weight, shape (F,); `x` has shape (texts, F), the counts (texts,)."""
+    if not 0 < clicks.sum() < impressions.sum():
+        return np.zeros(x.shape[1], dtype=np.bool_)
+    share = effective_share(impressions, clicks)
+    impressions, clicks = share * impressions, share * clicks
     rate = clicks.sum() / impressions.sum()
     centred = x - np.average(x, axis=0, weights=impressions)
     spread = np.sqrt(np.average(centred**2, axis=0, weights=impressions))
     varies = spread > 0
-    if not varies.any() or not 0 < rate < 1:
+    if not varies.any():
         return np.zeros(x.shape[1], dtype=np.bool_)
     information = impressions.sum() * rate * (1 - rate)
-    pearson = ((clicks - impressions * rate) ** 2 / (impressions * rate * (1 - rate))).sum() / (len(x) - 1)
-    penalty = norm.isf(_LEVEL / 2 / varies.sum()) * np.sqrt(max(1.0, pearson) * information)
+    penalty = norm.isf(_LEVEL / 2 / varies.sum()) * np.sqrt(information)
     weights = l1_logistic(centred[:, varies] / spread[varies], impressions, clicks, float(penalty))
     chosen = np.zeros(x.shape[1], dtype=np.bool_)
     chosen[varies] = np.abs(weights) > _ZERO
     return chosen
+
+
+def effective_share(impressions: FloatArray, clicks: FloatArray) -> FloatArray:
+    """Share of its impressions that an item is worth, shape (items,): 1 / (1 + r (impressions - 1)).
+
+    Two impressions of one item are correlated by r, beyond the rate of all items. It is the one that makes Pearson's
+    statistic, of rows weighted so, equal to its degrees of freedom; 0 where items differ no more than coins.
+
+    References:
+        Williams (1982), "Extra-binomial variation in logistic linear models".
+    """
+
+    def share(correlation: float) -> FloatArray:
+        return 1 / (1 + correlation * (impressions - 1))
+
+    def surplus(correlation: float) -> float:
+        weight = share(correlation)
+        rate = (weight * clicks).sum() / (weight * impressions).sum()
+        pearson = weight * (clicks - impressions * rate) ** 2 / (impressions * rate * (1 - rate))
+        return float(pearson.sum()) - (len(clicks) - 1)
+
+    if surplus(0.0) <= 0:
+        return np.ones(len(clicks))
+    return share(brentq(surplus, 0.0, 1.0) if surplus(1.0) < 0 else 1.0)
 
 
 def l1_logistic(x: FloatArray, impressions: FloatArray, clicks: FloatArray, penalty: float) -> FloatArray:

@@ -26,6 +26,8 @@ _NOT_SEARCHED = {
     "calibration": "it is fitted after the network; say `calibration: auto`",
     "scoring": "it is no part of the fit",
     "evaluation": "it is no part of the fit",
+    "trackers": "it changes no number",
+    "members": "a search judges single fits",
     "checkpoint_steps": "it changes no number",
     "device": "it is no hyperparameter",
 }

@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bandits import reward_models as models  # by name, so that a log is read before torch is loaded
+from bandits.reward_models.fit_config import NO_PART_OF_A_FIT
 from bandits.reward_models.within_test import log_shares
 from bandits.statistics import clustered_ratio
 from experiments import provenance
@@ -67,7 +68,7 @@ class ModelTrials:
         when its loss is known; one that is interrupted goes on from its checkpoint.
         """
         fit = _fit_config(loaded).model_copy(update={"seed": self._config.search.seed})
-        described = fit.model_dump(mode="json", exclude={"scoring", "evaluation", "checkpoint_steps", "device"})
+        described = fit.model_dump(mode="json", exclude={*NO_PART_OF_A_FIT, "checkpoint_steps", "device"})
         made_of = [
             self._split_hash,
             described,
@@ -129,7 +130,9 @@ class ModelTrials:
 
     def _fit(self, fit: models.FitConfig, cache: Path) -> models.RewardModel:
         show = self._reporter.on_terminal
-        return models.RewardModel.fit(self._log, self.split, fit, cache=cache, show_progress=show)
+        # An ensemble's members have the same hyperparameters: the first is judged for all.
+        alone = fit.model_copy(update={"members": 1})
+        return models.RewardModel.fit(self._log, self.split, alone, cache=cache, show_progress=show)
 
 
 def row_losses(model: models.RewardModel, rows: pd.DataFrame) -> Losses:

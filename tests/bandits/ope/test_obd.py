@@ -44,6 +44,15 @@ def test_layout_by_hand(tiny):
     np.testing.assert_array_equal(read_obd(tiny, affinity=True).features[:, 5:], [[2, 2], [0, 0]])
 
 
+def test_propensities_may_go_by_the_other_name(tiny):
+    frame = pd.read_csv(tiny / "men.csv").rename(columns={"propensity_score": "action_prob"})
+    frame.to_csv(tiny / "men.csv")
+    np.testing.assert_array_equal(read_obd(tiny).propensity, [0.5, 0.5])
+    frame.drop(columns="action_prob").to_csv(tiny / "men.csv")
+    with pytest.raises(ValueError, match="Got no propensity_score"):
+        read_obd(tiny)
+
+
 @pytest.mark.faults
 def test_what_is_not_the_dataset(tiny, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"women\.csv"):

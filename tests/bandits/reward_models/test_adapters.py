@@ -187,6 +187,27 @@ def test_adalora_cuts_ranks_and_keeps_directions_orthogonal(parts: tuple[Any, Sp
     assert float(after.detach()) < float(penalty.detach())
 
 
+def test_saved_adalora_is_what_was_merged(parts: tuple[Any, Split], tmp_path: Path) -> None:
+    """Also where the best epoch lies before the last cut of the ranks."""
+    config = CONFIG.model_copy(update={"tuning": "adalora", "epochs": 4, "patience": 4})
+    model = RewardModel.fit(*parts, config, cache=tmp_path)
+    losses = [epoch["validation_loss"] for epoch in model.info["history"]]
+    assert np.argmin(losses) == 0
+    assert model.network.adapter is not None
+    saved = {name: tensor.numpy() for name, tensor in model.network.adapter.tensors.items()}
+    before = start_of(model, parts[1], config).model.state_dict()
+    changed = 0
+    for name, after in model.network.model.state_dict().items():
+        module = name.removeprefix("encoder.").removesuffix(".weight")
+        found = {key.rsplit(".", 1)[-1]: array for key, array in saved.items() if f"{module}.lora_" in key}
+        if found:
+            b, a, e = (found[key] for key in ("lora_B", "lora_A", "lora_E"))
+            added = b @ (a * e) * config.alpha / 5  # half as many directions again as `rank`
+            np.testing.assert_allclose(after.numpy() - before[name].numpy(), added, atol=1e-7)
+            changed += 1
+    assert changed == 4, "query and value of two layers"
+
+
 @pytest.mark.parametrize("name", ["bert", "roberta", "deberta-v2", "gpt2"])
 def test_other_architectures_are_adapted_too(
     name: str, small_model: Callable[[str], Path], parts: tuple[Any, Split], tmp_path: Path

@@ -178,6 +178,12 @@ def test_teacher_of_another_split_or_kind_is_refused(
         ValueError, match=r"`teacher` must be fitted on a log of pairs, .* Got .*pairs in another split"
     ):
         RewardModel.fit(log, other, config, cache=tmp_path)
+    larger = pd.concat([pairs_frame, pairs_frame.assign(user_text=pairs_frame["user_text"] + " too")])
+    grown = click_log_from_frame(larger)
+    with pytest.raises(ValueError, match=r"`teacher` must not have seen the test rows. Got one, fitted on frame, that"):
+        RewardModel.fit(grown, split_log(grown, fractions=(0.4, 0.2, 0.2, 0.2), seed=1), config, cache=tmp_path)
+    of_other_log = split_log(grown, fractions=(0.4, 0.2, 0.2, 0.2))  # who is in which part stays as it was
+    RewardModel.fit(grown, of_other_log, config.model_copy(update={"epochs": 1}), cache=tmp_path)
     with pytest.raises(ValueError, match=r"`teacher` must be fitted on a log of tests, .* Got one fitted on pairs\."):
         fit(tests_frame, tmp_path, loss="within_test", teacher=str(tmp_path / "teacher"))
     with pytest.raises(FileNotFoundError, match="must hold a saved reward model"):

@@ -30,8 +30,8 @@ CONFIG = FitConfig(weights="tiny", epochs=1, learning_rate=5e-3, batch_size=8, f
 class Fitted:
     """A model with what it was fitted on."""
 
-    def __init__(self, frame: pd.DataFrame, cache: Path, **changes: Any) -> None:
-        self.log: ClickLog = click_log_from_frame(frame)
+    def __init__(self, frame: pd.DataFrame, cache: Path, columns: dict[str, Any] | None = None, **changes: Any) -> None:
+        self.log: ClickLog = click_log_from_frame(frame, **(columns or {}))
         self.split: Split = split_log(self.log, fractions=(0.4, 0.2, 0.2, 0.2))
         self.config = CONFIG.model_copy(update=changes)
         self.model = RewardModel.fit(self.log, self.split, self.config, cache=cache)
@@ -113,6 +113,22 @@ def test_student_starts_from_its_teachers_layers(pairs_frame: pd.DataFrame, tmp_
     rows = texts(teacher.split.test)
     wanted = teacher.model.scores(*rows)
     assert np.std(student.scores(*rows) - wanted) < np.std(still.scores(*rows) - wanted)
+
+
+def test_what_is_beside_the_text_goes_on_counting(pairs_frame: pd.DataFrame, tmp_path: Path) -> None:
+    frame = pairs_frame.assign(price=pairs_frame["item_text"].str.len() % 7, orders=pairs_frame["clicks"] // 3)
+    fitted = Fitted(frame, tmp_path, {"numbers": ["price"], "conversions": "orders"}, columns_learning_rate=0.5)
+    smaller = prune_weights(fitted.model, 1e-6, fitted.log, fitted.split)  # of no matrix more than nothing
+    rows = texts(fitted.split.test)
+    for name, rates in fitted.model.outcome_rates(*rows).items():
+        np.testing.assert_allclose(smaller.outcome_rates(*rows)[name], rates, rtol=1e-6)
+    one_layer = drop_layers(fitted.model, [0], fitted.log, fitted.split)
+    held = fitted.split.calibration
+    told = one_layer.outcome_rates(*texts(held))["conversion"]
+    assert np.sum(told * held["clicks"]) == pytest.approx(held["conversions"].sum(), rel=1e-3), "fitted anew"
+    one_layer.save(tmp_path / "saved")
+    loaded = RewardModel.load(tmp_path / "saved", device="cpu").outcome_rates(*rows)
+    np.testing.assert_array_equal(loaded["conversion"], one_layer.outcome_rates(*rows)["conversion"])
 
 
 @pytest.mark.faults

@@ -94,6 +94,7 @@ def test_what_cannot_be_searched_is_refused(tuning: Path, overrides: list[str], 
     ("overrides", "message"),
     [
         (["space={reward_model.seed: [1, 2]}"], "space.reward_model.seed: cannot be searched: it is luck"),
+        (["space={reward_model.members: [1, 2]}"], "space.reward_model.members: cannot be searched: a search judges"),
         (["space={reward_model.calibration: [platt, beta]}"], "fitted after the network"),
         (["space={reward_model.epochs: [0, 2]}"], "reward_model.epochs: must be greater than or equal to 1. Got 0."),
         (

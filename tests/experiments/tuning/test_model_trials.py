@@ -68,6 +68,13 @@ def fitted(folder: Path, rate: float, seed: int) -> tuple[models.RewardModel, mo
     return models.RewardModel.fit(log, split, fit, cache=folder / f"{rate}-{seed}"), split
 
 
+def test_an_ensembles_values_are_found_by_its_first_member(tuning: Path, tmp_path: Path) -> None:
+    trials, results = tuned(tuning, tmp_path / "out", "overrides=[reward_model.members=2]")
+    alone, of_one = tuned(tuning, tmp_path / "alone")
+    pd.testing.assert_frame_equal(trials, alone)
+    assert results["evaluation"] == of_one["evaluation"]
+
+
 def loss(model: models.RewardModel, rows: pd.DataFrame) -> float:
     p = expit(model.scores(rows["user_text"].tolist(), rows["item_text"].tolist()))
     return log_loss(p, rows["impressions"].to_numpy(float), rows["clicks"].to_numpy(float))
