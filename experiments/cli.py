@@ -179,6 +179,10 @@ def fit(
     ] = None,
     user_number: Annotated[list[str] | None, typer.Option(help="As --number, of users.")] = None,
     user_embedding: Annotated[list[str] | None, typer.Option(help="As --embedding, of users.")] = None,
+    conversions: Annotated[
+        str | None, typer.Option(help="The column with how many of a row's clicks were followed by a conversion.")
+    ] = None,
+    value: Annotated[str | None, typer.Option(help="The column with the total value of these conversions.")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML with hyperparameters. [default: their defaults]")] = None,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A hyperparameter, e.g. epochs=2.")
@@ -190,8 +194,9 @@ def fit(
 
         kind = cast("LogFormat", format)
         tabs, show = tab or None, sys.stderr.isatty()
-        named = {"numbers": number, "embeddings": embedding}
+        named: dict[str, str | list[str] | None] = {"numbers": number, "embeddings": embedding}
         named |= {"user_numbers": user_number, "user_embeddings": user_embedding}
+        named |= {"conversions": conversions, "value": value}
         typer.echo(
             fit_page(
                 log,

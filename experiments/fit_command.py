@@ -26,7 +26,7 @@ def fit_page(
     watch_ratio: float | None = None,
     tabs: Sequence[int] | None = None,
     rating: float | None = None,
-    columns: Mapping[str, Sequence[str]] | None = None,
+    columns: Mapping[str, str | Sequence[str]] | None = None,
     config: Path | None = None,
     overrides: Sequence[str] = (),
     show_progress: bool = False,
@@ -43,7 +43,7 @@ def fit_page(
         watch_ratio: KuaiRec only.
         tabs: KuaiRand only.
         rating: Jester only.
-        columns: Names of columns beside the texts.
+        columns: Names of columns beside the texts and of what follows a click, as in `open_log`.
         config: YAML with keys of `FitConfig`; all defaults when None. `loss` suits the log where nobody says otherwise.
         overrides: `key=value` each.
         show_progress: Show a progress bar.
@@ -123,6 +123,8 @@ def _lines(
     deciles = [row["ratio"] for row in calibration["deciles"] if row["ratio"] is not None]
     if deciles:
         yield f"  by decile of prediction {min(deciles):.3f} to {max(deciles):.3f}"
+    for name, outcome in evaluation["outcomes"].items():
+        yield f"  {name.replace('_', ' ')} {_ratio(outcome['overall'])}"
     yield ""
     yield f"Saved in {out}: weights, calibrator, README.md (the model card), metrics.json"
 

@@ -33,7 +33,7 @@ def open_log(
     watch_ratio: float | None = None,
     tabs: Sequence[int] | None = None,
     rating: float | None = None,
-    columns: Mapping[str, Sequence[str]] | None = None,
+    columns: Mapping[str, str | Sequence[str]] | None = None,
 ) -> OpenedLog:
     """Read a click log.
 
@@ -43,8 +43,8 @@ def open_log(
         watch_ratio: KuaiRec only.
         tabs: KuaiRand only.
         rating: Jester only.
-        columns: Names of columns beside the texts, by argument of `read_click_log`: `numbers`, `embeddings`,
-            `user_numbers`, `user_embeddings`.
+        columns: Names of columns beside the texts and of what follows a click, by argument of `read_click_log`:
+            `numbers`, `embeddings`, `user_numbers`, `user_embeddings`, `conversions`, `value`.
 
     Raises:
         FileNotFoundError: When a file is missing.

@@ -14,6 +14,9 @@ PROPENSITY = "propensity"
 def score_page(model_folder: Path, file: Path, out: Path | None = None) -> str:
     """Add the column `propensity` to a file, and say what was done; what `bandits score` prints.
 
+    Where the model says what follows a click, `conversion` and, with values, `value` and `expected_value` are added too
+    (`RewardModel.outcome_rates`).
+
     Args:
         model_folder: A saved reward model.
         file: CSV or Parquet with `item_text`, `user_text` if there are users, and `test` where the model compares the
@@ -29,8 +32,9 @@ def score_page(model_folder: Path, file: Path, out: Path | None = None) -> str:
     target = out or file.with_name(f"{file.stem}.scored{file.suffix}")
     if target.suffix.lower() not in (".csv", ".parquet", ".pq"):
         raise ValueError(f"--out must end in .csv or .parquet. Got {target.name}.")
-    if PROPENSITY in frame.columns:
-        raise ValueError(f"`{file.name}` must not have a column `{PROPENSITY}` yet. Got one.")
+    names = _names(model)
+    if there := [name for name in names if name in frame.columns]:
+        raise ValueError(f"`{file.name}` must not have a column `{there[0]}` yet. Got one.")
     problems = Problems(file.name)
     required = ("item_text", "test") if model.kind == "tests" else ("item_text",)
     problems.check_columns(frame, required=required, optional=("user_text",))
@@ -42,6 +46,10 @@ def score_page(model_folder: Path, file: Path, out: Path | None = None) -> str:
     problems.raise_if_any()
     rates = models.rates_of_rows(model, texts["user_text"], texts["item_text"], texts.get("test"))
     scored = frame.assign(**{PROPENSITY: rates})
+    if names[1:]:
+        assert isinstance(model, models.RewardModel)
+        following = model.outcome_rates(texts["user_text"], texts["item_text"])
+        scored = scored.assign(**{name: following[name] for name in names[1:]})
     if target.suffix.lower() == ".csv":
         scored.to_csv(target, index=False)
     else:
@@ -53,3 +61,10 @@ def score_page(model_folder: Path, file: Path, out: Path | None = None) -> str:
     if cut:
         lines.append(f"{cut:,} rows are longer than the model reads: their texts were cut.")
     return "\n".join([*lines, str(target)])
+
+
+def _names(model: models.AnyRewardModel) -> list[str]:
+    """The columns that are added."""
+    if not isinstance(model, models.RewardModel) or model.outcomes is None:
+        return [PROPENSITY]
+    return [PROPENSITY, "conversion", *(["value", "expected_value"] if model.outcomes.value is not None else [])]

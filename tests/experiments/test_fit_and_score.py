@@ -81,6 +81,32 @@ def test_columns_beside_the_texts_are_named_by_options(folder: Path) -> None:
     assert "`user_numbers` must be left out for newsroom" in error
 
 
+def test_what_follows_a_click_is_named_by_options_and_scored(folder: Path) -> None:
+    frame = pd.read_csv("pairs.csv")
+    frame["orders"] = np.random.default_rng(4).binomial(frame["clicks"], 0.5)
+    frame.assign(paid=20.0 * frame["orders"]).to_csv("orders.csv", index=False)
+    code, printed, error = call(
+        "fit", "orders.csv", "--out", "model", *QUICK, "--conversions", "orders", "--value", "paid"
+    )
+    assert code == 0, error
+    assert all(f"  {name} " in printed for name in ("conversion", "value", "expected value"))
+    assert call("score", "model", "pairs.csv")[0] == 0
+    scored, model = pd.read_csv("pairs.scored.csv"), RewardModel.load(Path("model"))
+    expected = model.outcome_rates(frame["user_text"].tolist(), frame["item_text"].tolist())
+    for name, column in (
+        ("click", "propensity"),
+        *((name, name) for name in ("conversion", "value", "expected_value")),
+    ):
+        np.testing.assert_allclose(scored[column], expected[name], rtol=1e-6)
+    assert scored["conversion"].mean() == pytest.approx(0.5, abs=0.05)
+    code, _, error = call("score", "model", "pairs.scored.csv")
+    assert code != 0
+    assert "must not have a column `propensity` yet" in error
+    code, _, error = call("fit", "orders.csv", "--out", "other", *QUICK, "--value", "paid")
+    assert code != 0
+    assert "`value` must come with `conversions`" in error
+
+
 def test_score_adds_the_model_s_probabilities_and_keeps_the_rest(folder: Path) -> None:
     assert call("fit", "pairs.csv", "--out", "model", *QUICK)[0] == 0
     frame = pd.DataFrame(
