@@ -108,8 +108,10 @@ class RewardModel:
         if log.outcomes and config.teacher is not None:
             raise ValueError(f"`teacher` must be left out for a log of conversions. Got {config.teacher!r}.")
         if config.teacher_pairs and not (log.kind == "pairs" and log.users):
-            wanted = "a log of pairs with users, or there are no further pairs"
-            raise ValueError(f"`teacher_pairs` must be 0 but for {wanted}. Got {config.teacher_pairs} for {log!r}.")
+            raise ValueError(
+                "`teacher_pairs` must be 0 but for a log of pairs with users, or there are no further pairs. "
+                f"Got {config.teacher_pairs} for {log!r}."
+            )
         train_rows = whole_groups(split.train, split.by, config.max_train_rows, config.seed)
         if log.outcomes:
             for name, rows in (split.parts | {"train": train_rows}).items():
