@@ -101,8 +101,8 @@ def _of_pairs(
             _real(planted.p[0, places].astype(np.float64), chosen, items, "planted"),
             truth,
         )
-    shown = data.rows.pivot(index="user_text", columns="item_text", values="impressions").reindex(columns=items)
-    complete = shown.index[shown.notna().all(axis=1)]
+    shown = data.rows.groupby("user_text").size()  # no table of all users and items, which may not fit into memory
+    complete = shown.index[shown == len(items)]
     if len(complete) < config.min_users:
         truth = (
             f"unknown: {len(complete):,} of {len(users):,} held-out users were shown every one of the {len(items):,} "
@@ -111,8 +111,9 @@ def _of_pairs(
         chosen = users[np.sort(random.permutation(len(users))[: config.max_users])].tolist()
         return _scored(model, chosen, items), None, truth
     chosen = complete[np.sort(random.permutation(len(complete))[: config.max_users])].tolist()
-    clicks = data.rows.pivot(index="user_text", columns="item_text", values="clicks").reindex(columns=items)
-    rates = (clicks.loc[chosen] / shown.loc[chosen]).to_numpy(dtype=np.float64)
+    rows = data.rows[data.rows["user_text"].isin(chosen)]
+    rows = rows.assign(rate=rows["clicks"] / rows["impressions"])
+    rates = rows.pivot(index="user_text", columns="item_text", values="rate").loc[chosen, items].to_numpy(np.float64)
     truth = f"what {len(chosen):,} held-out users did when they were shown each of the {len(items):,} items"
     return _scored(model, chosen, items), _real(rates, chosen, items, "observed"), truth
 

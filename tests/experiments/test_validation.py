@@ -18,6 +18,7 @@ from statsmodels.stats.multitest import multipletests
 from bandits.propensity_table import PropensityTable
 from bandits.reward_models import ClickLog, RewardEnsemble, click_log_from_frame
 from bandits.reward_models.calibration import Calibrator
+from experiments.validation import worlds
 from experiments.validation.agreement import Played, compare, play, policy_rank_agreement
 from experiments.validation.config import LoadedValidation, Thresholds, ValidationConfig, load_validation
 from experiments.validation.favourites import favourites
@@ -337,6 +338,24 @@ def test_policies_play_the_real_world_with_the_model_s_predictions() -> None:
     assert rows["Model, greedy"]["predicted_uplift"] > 0.1
     assert rows["Model, greedy"]["real_uplift"] < rows["EpsilonGreedy 0.3"]["real_uplift"]
     assert policy_rank_agreement(worlds._replace(real=None), loaded) is None
+
+
+def test_a_sparse_log_of_many_users_and_items_is_never_laid_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    import tracemalloc
+
+    rows = [(f"user {number}", f"item {number}", 100, 15) for number in range(2000)]
+    log = click_log_from_frame(pd.DataFrame(rows, columns=["user_text", "item_text", "impressions", "clicks"]))
+    model, config = fitted("pairs", flat), small_config().config
+    data = held_out(model, log)
+    monkeypatch.setattr(worlds, "_scored", lambda *_: "a table")
+    monkeypatch.setattr(worlds.models, "table_features", lambda *_, **__: (np.zeros(1), np.zeros(1)))
+    tracemalloc.start()
+    made = worlds.make_worlds(model, log, data, None, config)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert made.real is None
+    assert made.truth.startswith("unknown: 0 of 2,000 held-out users were shown every one of the 2,000 items")
+    assert peak < 2000 * 2000  # bytes, where a table of all users and items takes 8 for each pair
 
 
 def test_identical_arms_leave_nothing_to_find() -> None:
