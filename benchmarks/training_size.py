@@ -1,9 +1,10 @@
 """How well headlines are ordered, by the number of stories that a model learned from and by model.
 
-`python -m benchmarks.training_size --set data.path=FILE.csv`; every `--model WEIGHTS [KEY=VALUE ...]` adds a line with
-other weights and keys of a fit. The folds are those of the study `headlines`: each headline is judged by a model that
-saw nothing of its story. Fits are cached and shared with the study's; an interruption loses nothing. `--write docs`
-puts the table into `headlines.md` and the figure beside it.
+`python -m benchmarks.training_size --set data.path=FILE.csv` fits the study's own model to growing shares of the
+stories; every `--model WEIGHTS [KEY=VALUE ...]` adds one with other weights and keys of a fit, which learns from all
+of them. The folds are those of the study `headlines`: each headline is judged by a model that saw nothing of its
+story. Fits are cached and shared with the study's; an interruption loses nothing. `--write docs` puts the table into
+`headlines.md` and the figure beside it.
 """
 
 from __future__ import annotations
@@ -175,31 +176,39 @@ def as_figure(points: Sequence[Point]) -> Figure:
     return figure
 
 
+def _name(weights: str, *changes: str) -> str:
+    """What a model is called in table and figure."""
+    return ", ".join([Path(weights).name, *changes])
+
+
+def _changed(fit: FitConfig, weights: str, *changes: str) -> FitConfig:
+    """The fit with other weights, and with KEY=VALUE changed."""
+    values = {key: yaml.safe_load(value) for key, _, value in (change.partition("=") for change in changes)}
+    return FitConfig(**fit.model_dump() | {"weights": weights} | values)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table, and write it and the figure where asked."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="KEY=VALUE")
     parser.add_argument("--shares", nargs="+", type=float, default=[0.125, 0.25, 0.5, 1.0], help="of the stories")
-    parser.add_argument("--model", nargs="+", action="append", metavar="WEIGHTS", help="and KEY=VALUE of its fit")
+    parser.add_argument(
+        "--model", nargs="+", action="append", default=[], metavar="WEIGHTS", help="and KEY=VALUE of its fit"
+    )
     parser.add_argument("--write", type=Path, metavar="FOLDER", help="folder with headlines.md")
     options = parser.parse_args(arguments)
     if not all(0 < share <= 1 for share in options.shares):
         parser.error(f"--shares must be above 0 and at most 1. Got {options.shares}.")
+    options.shares.sort()
     config = load_study("headlines", options.overrides).config
     if options.write:
         section_of(PART, options.write / PAGE)
     headlines = read_headlines(config.data, folds=config.folds, seed=config.seed)
-    models: dict[str, FitConfig | None] = {TFIDF: None}
-    for weights, *changes in options.model or [[config.reward_model.weights]]:
-        values = {key: yaml.safe_load(value) for key, _, value in (change.partition("=") for change in changes)}
-        name = ", ".join([Path(weights).name, *changes])
-        models[name] = FitConfig(**config.reward_model.model_dump() | {"weights": weights} | values)
-    noise = config.reward_model.overdispersion
-    points = [
-        point(name, fit, headlines, share, config.seed, noise)
-        for name, fit in models.items()
-        for share in sorted(options.shares)
-    ]
+    own = config.reward_model
+    further = {_name(*model): _changed(own, *model) for model in options.model}
+    tasks = [(name, fit, share) for name, fit in ((TFIDF, None), (_name(own.weights), own)) for share in options.shares]
+    tasks += [(name, fit, max(options.shares)) for name, fit in further.items()]
+    points = [point(name, fit, headlines, share, config.seed, own.overdispersion) for name, fit, share in tasks]
     where = conditions(Settings(runs=1, seconds=0.0, images=None)).partition(" Medians")[0]
     text = f"{where}\n\n{as_table(points, headlines.rows)}\n"
     print(text)

@@ -76,15 +76,17 @@ def test_command_tells_more_stories_from_fewer(
     begin, end = f"<!-- {training_size.PART}: written by the benchmarks -->", f"<!-- end of {training_size.PART} -->"
     page = tmp_path / training_size.PAGE
     page.write_text(f"before\n{begin}\nold\n{end}\nafter\n")
-    small = ["--set", f"data.path={archive}", "--set", "folds=3", "--set", "reward_model.members=1"]
-    model = ["--model", "tiny", "epochs=1", "device=cpu", "max_length=16"]
+    fit = [f"reward_model.{change}" for change in ("members=1", "weights=tiny", "epochs=1", "device=cpu")]
+    small = [word for change in (f"data.path={archive}", "folds=3", *fit) for word in ("--set", change)]
+    model = ["--model", "tiny", "max_length=16", "epochs=2"]
     training_size.main([*small, "--shares", "1", "0.1", *model, "--write", str(tmp_path)])
     lines = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines() if line[:2] == "| "]
     found = {name: [row for row in lines if row[0].startswith(name)] for name in (training_size.TFIDF, "tiny")}
     few, all_of_them = found[training_size.TFIDF]
     assert float(few[2]) < float(all_of_them[2])
     assert float(all_of_them[3].split("%")[0]) > max(75.0, float(few[3].split("%")[0])), "it learned what `secret` does"
-    assert [row[0].strip() for row in found["tiny"]] == ["tiny, epochs=1, device=cpu, max_length=16"] * 2
+    assert [row[0].strip() for row in found["tiny"]] == ["tiny", "tiny", "tiny, max_length=16, epochs=2"]
+    assert [row[2] for row in found["tiny"]] == [few[2], all_of_them[2], all_of_them[2]], "headlines learned from"
     assert few[4].strip() == "–"
     lead = float(found["tiny"][1][3].split("%")[0]) - float(all_of_them[3].split("%")[0])
     assert float(found["tiny"][1][4].split(" points")[0]) == pytest.approx(lead, abs=0.11)
