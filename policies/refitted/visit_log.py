@@ -33,6 +33,11 @@ class Visits(NamedTuple):
     user: FloatArray
     arm: FloatArray
 
+    def answered(self) -> Visits:
+        """Those of which something has come."""
+        known = np.isfinite(self.reward)
+        return Visits(*(column[known] for column in self))
+
 
 class VisitLog:
     """Visits of `N` replications; room for them grows as they come.
