@@ -93,8 +93,10 @@ class LoraLearner:
     def fit(self, visits: Visits, weight: FloatArray, start: FloatArray, seed: int) -> FloatArray:
         """A new fit, which begins with the pretrained weights wherever the last one ended."""
         pair = visits.user[:, 0].astype(np.int64) * self._shape[1] + visits.chosen
-        impressions, clicks = (np.bincount(pair, w, self.size) for w in (weight, weight * visits.reward))
-        return self._refitter.logits(impressions.reshape(self._shape), clicks.reshape(self._shape), seed).ravel()
+        sums = np.zeros((self.size, 2))
+        np.add.at(sums, pair, np.column_stack([weight, weight * visits.reward]))
+        impressions, clicks = sums.T.reshape(2, *self._shape)
+        return self._refitter.logits(impressions, clicks, seed).ravel()
 
     def scores(self, models: FloatArray, context: Context) -> FloatArray:
         """The rows of the visitors."""

@@ -36,7 +36,14 @@ class Visits(NamedTuple):
     def answered(self) -> Visits:
         """Those of which something has come."""
         known = np.isfinite(self.reward)
-        return Visits(*(column[known] for column in self))
+        return Visits(
+            self.round[known],
+            self.chosen[known],
+            self.reward[known],
+            self.propensity[known],
+            self.user[known],
+            self.arm[known],
+        )
 
 
 class VisitLog:
