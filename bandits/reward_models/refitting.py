@@ -32,17 +32,23 @@ class Refitter:
     Args:
         user_texts: Length U, at least 1; `[""]` for anonymous users.
         item_texts: Length K, at least 1.
-        config: Hyperparameters. `loss` must be `binomial`, `members` 1, and `teacher` None.
+        config: Hyperparameters of a single fit to pairs: `loss` is `binomial`, `members` 1, `teacher` None.
 
     Raises:
         FileNotFoundError: When the weights are not to be found.
-        ValueError: When the weights or the device are not what `config` says.
+        ValueError: When `config` says something else, or the weights or the device are not what it says.
 
     References:
         Ash, Adams (2020), "On warm-starting neural network training".
     """
 
     def __init__(self, user_texts: Sequence[str], item_texts: Sequence[str], config: FitConfig) -> None:
+        asked = config.loss, config.members, config.teacher
+        if asked != ("binomial", 1, None):
+            raise ValueError(
+                "`config` must have `loss` 'binomial', `members` 1 and no `teacher`. "
+                f"Got {', '.join(map(repr, asked))}."
+            )
         self._users, self._items = np.array(user_texts, dtype=object), np.array(item_texts, dtype=object)
         self._config = config.model_copy(update={"patience": config.epochs})
         texts = sorted({*user_texts, *item_texts})

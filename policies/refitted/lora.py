@@ -48,8 +48,8 @@ def lora_config(settings: Mapping[str, Any]) -> FitConfig:
         return FitConfig.model_validate({"learning_rate": _LEARNING_RATE, **settings, "tuning": "lora"})
     except ValidationError as error:
         first = error.errors()[0]
-        field, wanted = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Input should be ")
-        raise ValueError(f"`lora.{field}` must be {wanted}. Got {first['input']!r}.") from None
+        field, wanted = ".".join(map(str, first["loc"])), first["msg"].partition(" should ")[2]
+        raise ValueError(f"`lora.{field}` must {wanted}. Got {first['input']!r}.") from None
 
 
 class LoraLearner:
@@ -65,7 +65,7 @@ class LoraLearner:
     Raises:
         ModuleNotFoundError: When peft is not installed.
         FileNotFoundError: When the weights are not to be found.
-        ValueError: When the problem has no texts.
+        ValueError: When the problem has no texts, or not one for each user and arm.
     """
 
     user_dim, arm_dim = 1, 0
@@ -76,13 +76,16 @@ class LoraLearner:
                 "RefittedModel with `model` 'lora' needs arms with texts, the same ones in all replications "
                 "(`Problem.arm_texts`). Got a problem without."
             )
+        texts = problem.user_texts or ("",)
+        self._has_texts = bool(problem.user_texts)
+        self._shape = len(texts), len(problem.arm_texts)
+        expected = problem.num_users if self._has_texts else 1, problem.num_arms
+        if self._shape != expected:
+            raise ValueError(f"`Problem` must have texts of {expected} users and arms. Got {self._shape}.")
         if importlib.util.find_spec("peft") is None:
             raise ModuleNotFoundError(
                 "`model` must be 'head' without the library peft: `pip install 'click-bandits[adapters]'`. Got 'lora'."
             )
-        texts = problem.user_texts or ("",)
-        self._has_texts = bool(problem.user_texts)
-        self._shape = len(texts), len(problem.arm_texts)
         self.size = self._shape[0] * self._shape[1]
         self._refitter = reward_models.Refitter(texts, problem.arm_texts, config)
 

@@ -41,7 +41,7 @@ class RefittedModel(Policy):
     Either way a fit depends on what is remembered alone. LoRA begins each time with the pretrained weights: going on
     from the last adapter would be cheaper, but what the memory has dropped would live on in it, and networks that are
     warm-started generalise worse (Ash and Adams, 2020). Each fit's luck is keyed by replication, number of the fit and
-    head. It is the same whatever else is played beside it, on the same kind of device and with as many threads.
+    head: it is the same whatever else is played beside it (on a CPU with as many threads; not checked on a GPU).
 
     With a `guard`, each new model first serves half of the visitors, drawn at random, and the last model the others.
     The test is always valid: the new model is shipped when it wins and dropped when it loses. When the next fit comes

@@ -112,23 +112,24 @@ def test_a_refit_is_the_usual_fit_of_the_visits_added_up_by_hand(
 
 def test_texts_that_say_who_clicks_are_learned() -> None:
     policy = lora(150, refits=2, epsilon=0.1, lora=TINY | {"epochs": 4})
-    learned = simulate(world(3), policy, horizon=450, seed=1)
-    blind = simulate(world(3), FixedSplit(), horizon=450, seed=1)
+    learned = simulate(world(2), policy, horizon=450, seed=1)
+    blind = simulate(world(2), FixedSplit(), horizon=450, seed=1)
     assert (learned.regret[-1] < 0.6 * blind.regret[-1]).all()
     assert len(policy.refit_seconds) == 2
-    found = [rates_of(policy, n) for n in range(3)]
+    found = [rates_of(policy, n) for n in range(2)]
     assert all(np.corrcoef(rates.ravel(), CLICKS.ravel())[0, 1] > 0.6 for rates in found)
-    assert np.mean([rates[:3].mean() > rates[3:].mean() for rates in found]) > 0.5
+    assert all(rates[:3].mean() > rates[3:].mean() for rates in found)  # eager readers click more
 
 
-@pytest.mark.parametrize("exploration", ["epsilon", "ensemble"])
-def test_a_replication_is_the_same_alone_in_company_and_again(exploration: str) -> None:
-    policy = lora(50, exploration=exploration, ensemble=2, memory="replay", memory_size=20, guard=0.2)
+@pytest.mark.parametrize(("exploration", "times"), [("epsilon", 2), ("ensemble", 1)])
+def test_a_replication_is_the_same_alone_in_company_and_again(exploration: str, times: int) -> None:
+    settings = TINY | {"epochs": 1}
+    policy = lora(50, exploration=exploration, ensemble=2, memory="replay", memory_size=20, guard=0.2, lora=settings)
     whole = simulate(world(2), policy, horizon=100, seed=3)
     models, under_test = policy._deployed[1].copy(), policy._candidate[1].copy()
     assert np.ptp(models) > 0
     assert not np.array_equal(models, under_test)  # each fit has luck of its own
-    for _ in range(2):
+    for _ in range(times):
         alone = simulate(world(1), policy, horizon=100, seed=3, first_replication=1)
         np.testing.assert_array_equal(alone.pulls[0], whole.pulls[1])
         np.testing.assert_array_equal(policy._deployed[0], models)
@@ -186,6 +187,8 @@ def test_a_problem_without_texts_is_refused() -> None:
     for env in (BernoulliBandit([0.1, 0.2]), SimulatedUsers(other)):
         with pytest.raises(ValueError, match="needs arms with texts, the same ones in all replications"):
             simulate(env, lora(10), horizon=5, seed=1)
+    with pytest.raises(ValueError, match=r"texts of \(2, 6\) users and arms. Got \(1, 6\)."):
+        lora(10).reset(Problem(1, 6, num_users=2, user_texts=("a",), arm_texts=ITEMS), RandomStreams(1, 1))
 
 
 @pytest.mark.faults

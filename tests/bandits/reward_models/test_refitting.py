@@ -41,6 +41,15 @@ def test_the_scale_of_weights_changes_nothing_and_pairs_that_were_never_shown_ar
 
 
 @pytest.mark.faults
+@pytest.mark.parametrize("other", [{"loss": "both"}, {"members": 2}, {"teacher": "folder"}])
+def test_only_single_fits_to_pairs_are_refitted(other: dict[str, object]) -> None:
+    with pytest.raises(
+        ValueError, match=f"`config` must have `loss` 'binomial'.* Got .*{next(iter(other.values()))!r}"
+    ):
+        Refitter(USERS, ITEMS, CONFIG.model_copy(update=other))
+
+
+@pytest.mark.faults
 def test_where_all_clicked_alike_there_is_nothing_to_learn() -> None:
     refitter, total = Refitter(USERS, ITEMS, CONFIG), SHOWN.sum()
     np.testing.assert_allclose(expit(refitter.logits(SHOWN, np.zeros((2, 3)), 1)), 0.5 / (total + 1))
