@@ -35,6 +35,8 @@ class Problem:
             that only policies that mean it choose it, and it is never the best arm that regret is measured against.
         segment_names: Names of groups of users whose results are worth telling apart; empty without any.
         user_segments: Index of the segment of each user, shape (U,); empty without segments.
+        user_texts: What is known of each user as text, shape (U,); empty without texts.
+        arm_texts: Text of each arm, shape (K,); empty without texts, and where they differ between replications.
     """
 
     num_envs: int
@@ -49,6 +51,8 @@ class Problem:
     null_arm: int | None = None
     segment_names: tuple[str, ...] = ()
     user_segments: tuple[int, ...] = ()
+    user_texts: tuple[str, ...] = ()
+    arm_texts: tuple[str, ...] = ()
 
     def require_rewards_in_unit_interval(self, policy: str) -> None:
         """Raise ValueError unless all rewards lie in [0, 1], naming the policy that needs it."""

@@ -74,6 +74,7 @@ class SimulatedUsers(KernelEnv):
 
     Args:
         table: Click probabilities of every user on every item; items are the arms. Padded arms are never available.
+            Policies may read the texts of users, and of items where they are the same in all worlds.
         num_envs: Number of replications `N`; replication n lives in world n % W of the table.
         user_features: What policies see of the users, shape (U, D); nothing by default.
         arm_features: What policies see of the arms, shape (K, E), or (W, K, E) where worlds differ; nothing by default.
@@ -163,6 +164,8 @@ class SimulatedUsers(KernelEnv):
             null_arm=null_arm,
             segment_names=tuple(segments or ()),
             user_segments=_segment_of_each(segments, users) if segments else (),
+            user_texts=table.user_texts if any(table.user_texts) else (),
+            arm_texts=_same_in_all_worlds(table.item_texts),
         )
         super().__init__(num_envs, problem, same_arms=len(self.tables.arms) == 1)
 
@@ -183,6 +186,12 @@ def _segment_of_each(segments: Mapping[str, Sequence[int]], users: int) -> tuple
     if np.any(found < 0):
         raise ValueError(f"`segments` must hold every user. Got none for user {int(np.argmin(found))}.")
     return tuple(found.tolist())
+
+
+def _same_in_all_worlds(texts: NDArray[np.str_]) -> tuple[str, ...]:
+    """Texts (W, K) of the arms if all worlds have the same, shape (K,); empty otherwise, or where nothing is known."""
+    same = bool(texts[0].any()) and np.array_equal(texts, np.broadcast_to(texts[0], texts.shape))
+    return tuple(texts[0].tolist()) if same else ()
 
 
 def _array(name: str, value: ArrayLike | None, shape: tuple[int, ...], default: FloatArray) -> FloatArray:

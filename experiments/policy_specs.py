@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from bandits import reward_models
 from bandits.core import Policy
 from experiments.problems import Problem, did_you_mean, shown
 
@@ -112,8 +113,16 @@ def find_policy(name: object, folder: Path) -> Any:
 
 
 def user_sources(resolved: Resolved, folder: Path) -> set[Path]:
-    """Source files of the user's own policies in a specification, with what they import from the same folder."""
+    """Files beside the simulator that a specification depends on.
+
+    These are the sources of the user's own policies, with what they import from the same folder; and for a policy that
+    fits a language model itself the code that fits it, and weights where they are a folder, whose content may change.
+    """
     found: set[Path] = set()
+    if resolved.get("model") == "lora":
+        found |= set(Path(reward_models.__file__).parent.rglob("*.py"))
+        weights = Path((resolved.get("lora") or {}).get("weights", "")) / "model.safetensors"
+        found |= {weights} if weights.is_file() else set()
     for key, value in resolved.items():
         if key == "policy" and ":" in value:
             _collect_sources(sys.modules[find_policy(value, folder).__module__], found)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from bandits.reward_models.fit_config import ScoringConfig as ScoringConfig
     from bandits.reward_models.log_report import LogReport as LogReport
     from bandits.reward_models.log_report import check_log as check_log
+    from bandits.reward_models.refitting import Refitter as Refitter
     from bandits.reward_models.reward_model import RewardModel as RewardModel
     from bandits.reward_models.row_rates import num_cut as num_cut
     from bandits.reward_models.row_rates import rates_of_rows as rates_of_rows
@@ -51,6 +52,7 @@ _HOMES = {
     "FitConfig": "fit_config",
     "ScoringConfig": "fit_config",
     "LogReport": "log_report",
+    "Refitter": "refitting",
     "RewardEnsemble": "ensemble",
     "RewardModel": "reward_model",
     "Split": "split",

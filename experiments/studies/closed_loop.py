@@ -23,6 +23,7 @@ from bandits.reward_models import metrics
 from envs import SimulatedUsers
 from experiments import provenance
 from experiments.cells import hash_of
+from experiments.learned_worlds import weights_in
 from experiments.newsroom import Newsroom, make_newsroom
 from experiments.progress import Reporter
 from experiments.run_folder import write_text
@@ -33,6 +34,7 @@ from experiments.studies.drifting_newsroom import Sequel, shifted_rates, table_o
 from experiments.studies.folder import StudyFolder
 from experiments.studies.replay_parts import stored_part
 from policies import RefittedModel
+from policies.refitted.lora import lora_config
 
 FloatArray = NDArray[np.float64]
 
@@ -44,7 +46,7 @@ class Stage(NamedTuple):
 
     Attributes:
         newsroom: Readers and headlines.
-        user: Features of readers, shape (U, D).
+        user: Features of readers, shape (U, D); D is 0 for language models.
         arms: Features of headlines, shape (K, D).
     """
 
@@ -77,6 +79,7 @@ def run_closed_loop(config: ClosedLoopStudy, out: Path, reporter: Reporter) -> P
         "world": config.world.model_dump(exclude={"encoder"}),
         "features": [array.round(6).tolist() for array in (stage.user, stage.arms)],
         "study": [config.seed, config.deployments, config.visitors, config.few],
+        "fits": fits_key(config),
     }
     starts = range(0, config.simulation.replications, config.simulation.chunk)
     parts = []
@@ -96,9 +99,25 @@ def run_closed_loop(config: ClosedLoopStudy, out: Path, reporter: Reporter) -> P
         return write_closed_loop(config, pd.concat(parts, ignore_index=True), folder, reporter)
 
 
+def fits_key(config: ClosedLoopStudy) -> dict[str, str]:
+    """What decides the fits of a language model besides its settings; nothing for heads."""
+    if config.model.kind == "head":
+        return {}
+    from bandits.torch_device import choose_device  # here, so that heads do not wait for torch
+
+    fit = lora_config(config.model.lora)
+    return {
+        "modeling": provenance.modeling_hash(),
+        "device": choose_device(fit.device).type,
+        **weights_in(fit.weights),
+    }
+
+
 def set_stage(config: ClosedLoopStudy) -> Stage:
-    """The newsroom, and what policies see of its texts."""
+    """The newsroom, and what heads see of its texts: language models read them."""
     newsroom = make_newsroom(config.world.seed, config.world.users, config.world.headlines)
+    if config.model.kind == "lora":
+        return Stage(newsroom, np.zeros((len(newsroom.readers), 0)), np.zeros((len(newsroom.headlines), 0)))
     readers, headlines = ([thing.text for thing in things] for things in (newsroom.readers, newsroom.headlines))
     user, arms = models.text_features(
         readers, headlines, weights=config.world.encoder, dim=config.world.features, device="cpu"

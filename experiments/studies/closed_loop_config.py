@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from experiments.config import Section
 from experiments.problems import Problem, did_you_mean, shown
 from policies import RefittedModel
+from policies.refitted.lora import lora_config
 
 QUICK_REPLICATIONS, QUICK_VISITORS = 4, 300
 
@@ -23,9 +24,9 @@ class DriftingNewsroom(Section):
     swaps: int = Field(1, ge=0, description="pairs of topics that change places in every shift; 0: nothing drifts")
     encoder: str = Field(
         "sentence-transformers/all-MiniLM-L6-v2",
-        description="text encoder, frozen: a name, a folder, or `tiny` (random weights)",
+        description="text encoder of heads, frozen: a name, a folder, or `tiny` (random weights)",
     )
-    features: int = Field(8, ge=1, description="numbers that policies see of each text, at most")
+    features: int = Field(8, ge=1, description="numbers that heads see of each text, at most")
 
 
 class ClosedLoopSimulation(Section):
@@ -35,10 +36,18 @@ class ClosedLoopSimulation(Section):
     chunk: int = Field(20, ge=1, description="replications that are played and stored together")
 
 
-class HeadModel(Section):
-    """What all models have in common: a logistic head on products of the numbers of reader and headline."""
+class LoopModel(Section):
+    """What all models have in common."""
 
-    ridge: float = Field(20.0, gt=0, description="penalty on squared coefficients, in visits")
+    kind: Literal["head", "lora"] = Field(
+        "head",
+        description="'head': logistic, on products of the numbers of reader and headline; 'lora': a language model "
+        "that reads both texts",
+    )
+    ridge: float = Field(20.0, gt=0, description="'head' only: penalty on squared coefficients, in visits")
+    lora: dict[str, Any] = Field(
+        {}, description="'lora' only: `weights`, `rank`, `epochs`, `device` and other fields of `FitConfig`"
+    )
     guard: float | None = Field(
         0.05, gt=0, lt=1, description="two-sided level of the A/B test of each model against the last; null: no test"
     )
@@ -75,7 +84,7 @@ class ClosedLoopStudy(Section):
     few: int = Field(20, ge=1, description="an arm that a deployment shows less often counts as hardly shown")
     baseline: str = Field("never refitted", description="label of the policy that clicks are compared with")
     simulation: ClosedLoopSimulation = ClosedLoopSimulation()
-    model: HeadModel = HeadModel()
+    model: LoopModel = LoopModel()
     variants: dict[str, Variant] = Field(min_length=1, description="the policies that are compared, by label")
 
     @property
@@ -86,6 +95,10 @@ class ClosedLoopStudy(Section):
     def policy(self, label: str) -> RefittedModel:
         """The policy of a label, fitted before each deployment unless its own `refits` ends sooner."""
         variant, components = self.variants[label], self.world.features
+        model: dict[str, Any] = {"model": "lora", "lora": self.model.lora}
+        if self.model.kind == "head":
+            model = {"features": "product", "user_components": components, "arm_components": components}
+            model["ridge"] = self.model.ridge
         return RefittedModel(
             every=self.visitors,
             refits=min(variant.refits or self.deployments, self.deployments),
@@ -96,10 +109,7 @@ class ClosedLoopStudy(Section):
             exploration=variant.exploration,
             epsilon=variant.epsilon,
             ensemble=variant.ensemble,
-            features="product",
-            user_components=components,
-            arm_components=components,
-            ridge=self.model.ridge,
+            **model,
             guard=self.model.guard,
             guard_prior=self.model.guard_prior,
             if_none=self.model.if_none,
@@ -115,6 +125,12 @@ def closed_loop_problems(config: ClosedLoopStudy, folder: Path) -> list[Problem]
     if min(config.model.guard_prior) <= 0:
         text = f"must be two numbers above 0. Got {shown(config.model.guard_prior)}."
         problems.append(Problem("model.guard_prior", text))
+    if config.model.kind == "head" and config.model.lora:
+        problems.append(Problem("model.lora", f"needs `model.kind` lora. Got {shown(config.model.lora)} for head."))
+    try:
+        lora_config(config.model.lora)
+    except ValueError as error:
+        problems.append(Problem("model", str(error)))
     return problems
 
 

@@ -197,11 +197,13 @@ def _facts(config: ClosedLoopStudy, spent: float) -> str:
 
 
 def _notes(config: ClosedLoopStudy) -> list[str]:
+    seen = "models read what they always read."
+    if config.model.kind == "head":
+        seen = f"features are those of {config.world.encoder}, frozen, {config.world.features} numbers a text at most."
     return [
         "Clicks are expected ones, of the planted rates: what an endless number of visitors like these would bring.",
         "The model of a deployment was fitted on the tastes before the shift. Refitting follows them one step behind.",
-        "One newsroom: intervals say nothing about other readers and headlines. Texts never change, so features are "
-        f"those of {config.world.encoder}, frozen, {config.world.features} numbers a text at most.",
+        f"One newsroom: intervals say nothing about other readers and headlines. Texts never change, so {seen}",
         "A model that never serves anybody makes no log. Calibration is that of whatever model served a visitor: while "
         "a test goes on, the new one for half of them and the last one for the other half.",
         "Nothing is corrected for the number of policies and measures on this page.",

@@ -33,6 +33,18 @@ class Visits(NamedTuple):
     user: FloatArray
     arm: FloatArray
 
+    def answered(self) -> Visits:
+        """Those of which something has come."""
+        known = np.isfinite(self.reward)
+        return Visits(
+            self.round[known],
+            self.chosen[known],
+            self.reward[known],
+            self.propensity[known],
+            self.user[known],
+            self.arm[known],
+        )
+
 
 class VisitLog:
     """Visits of `N` replications; room for them grows as they come.

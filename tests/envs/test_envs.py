@@ -127,6 +127,20 @@ def test_arms_become_available_and_regret_counts_only_those_that_are():
         observation, *_ = env.step(np.array([0]))
 
 
+def test_policies_may_know_texts_that_are_the_same_in_all_worlds():
+    texts = {"user_texts": ("", "b", "", "", ""), "item_texts": ("x", "", "z")}
+    table, other = (
+        PropensityTable.single_world(P, **texts | {"item_texts": items}) for items in (("x", "", "z"), ("x", "y", "z"))
+    )
+    problem = SimulatedUsers(PropensityTable.interleaved({"m": table, "n": table}), num_envs=3).problem(7)
+    assert (problem.user_texts, problem.arm_texts) == (texts["user_texts"], texts["item_texts"])
+    assert (SimulatedUsers(TABLE).problem().user_texts, SimulatedUsers(TABLE).problem().arm_texts) == ((), ())
+    parts = vars(PropensityTable.interleaved({"m": table, "n": table})) | {
+        "item_texts": np.concatenate([table.item_texts, other.item_texts])
+    }
+    assert SimulatedUsers(PropensityTable(**parts)).problem().arm_texts == ()
+
+
 def test_worlds_are_dealt_by_replication_and_padding_is_never_played():
     table = PropensityTable(
         p=np.array([[[0.5, 0.6, 0.0]], [[0.1, 0.2, 0.3]]], dtype=np.float32),

@@ -65,6 +65,14 @@ def test_own_policies_come_from_the_folder_of_the_config(own_policy: Path) -> No
     assert names == {"my_policy_of_specs.py", "my_helper_of_specs.py"}
 
 
+def test_what_fits_a_language_model_is_part_of_a_specification(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    settings = {"policy": "RefittedModel", "model": "lora", "lora": {"weights": str(tmp_path)}}
+    found = user_sources(resolved(settings, tmp_path), tmp_path)
+    assert {"training.py", "adapters.py", "model.safetensors"} < {path.name for path in found}
+    assert user_sources(resolved({"policy": "RefittedModel"}, tmp_path), tmp_path) == set()
+
+
 def test_names_of_own_policies_are_checked(own_policy: Path) -> None:
     with pytest.raises(ValueError, match=r"has no policy `Favourite`\. Did you mean `Favorite`"):
         find_policy("my_policy_of_specs:Favourite", own_policy)

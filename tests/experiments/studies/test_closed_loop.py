@@ -253,6 +253,32 @@ def test_a_second_run_plays_only_what_is_missing(tmp_path: Path, monkeypatch: py
         run_closed_loop(config(seed=2), tmp_path, closed_loop.Reporter())
 
 
+@pytest.mark.model
+@pytest.mark.faults
+def test_models_that_read_texts_play_without_features_and_again_alike(tmp_path: Path) -> None:
+    lora = {"weights": "tiny", "epochs": 1, "rank": 2, "device": "cpu"}
+    study = config(
+        world={"users": 12, "headlines": 4, "encoder": "/nowhere"},
+        variants={"never refitted": {"refits": 1}, "all": {}},
+        deployments=2,
+        simulation={"replications": 2, "chunk": 1},
+        model={"kind": "lora", "lora": lora, "guard": 0.8, "guard_prior": [1, 9]},
+    )
+    page = run_closed_loop(study, tmp_path, closed_loop.Reporter()).read_text(encoding="utf-8")
+    assert "models read what they always read" in page
+    assert "model=&#39;lora&#39;" in page
+    first = pd.read_parquet(tmp_path / "replications.parquet")
+    assert first.groupby("policy")["predicted"].nunique().tolist() == [4, 4]
+    assert (first["refit_seconds"] > 0).tolist() == [True, False] * 2 + [True] * 4
+    gone = next((tmp_path / "parts").glob("*.parquet"))
+    gone.unlink()
+    run_closed_loop(study, tmp_path, closed_loop.Reporter())
+    assert gone.is_file()
+    timed = ["seconds", "refit_seconds"]
+    again = pd.read_parquet(tmp_path / "replications.parquet")
+    pd.testing.assert_frame_equal(first.drop(columns=timed), again.drop(columns=timed))
+
+
 def test_a_study_of_the_baseline_alone_says_so() -> None:
     study = config(variants={"never refitted": {"refits": 1}})
     frame = played(study, stage(study), study.policy("never refitted"), 0, 2).assign(policy="never refitted")
@@ -280,6 +306,10 @@ def test_the_bundled_study_is_valid_and_has_a_small_version() -> None:
         ("variants.all.memory=latest", "variants.all.memory"),
         ("variants.all.memry=all", "variants.all.memry"),
         ("deployments=1", "deployments"),
+        ("model.kind=bert", "model.kind: must be 'head' or 'lora'. Got 'bert'."),
+        ("model.lora={rank: 2}", "model.lora: needs `model.kind` lora. Got {'rank': 2} for head."),
+        ("model={kind: lora, lora: {rank: 0}}", "model: `lora.rank` must be greater than or equal to 1. Got 0."),
+        ("model={kind: lora, lora: {loss: both}}", "model: `lora` must hold weights, .* only. Got 'loss'."),
     ],
 )
 def test_mistakes_are_named(override: str, text: str) -> None:
