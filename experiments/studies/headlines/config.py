@@ -65,9 +65,7 @@ class HeadlinesStudy(Section):
     data: HeadlinesData = HeadlinesData()
     scorer: Scorer = Field("reward_model", description="who predicts: BERT, or TF-IDF with a linear score")
     reward_model: FitConfig = Field(FitConfig(loss="within_test"), description="how BERT is fitted")
-    folds: int = Field(
-        10, ge=2, description="with one file: number of models, each of which predicts what it never saw"
-    )
+    folds: int = Field(5, ge=2, description="with one file: number of models, each of which predicts what it never saw")
     visitors: list[Visitors] = Field(
         [25, 100, 400, 1600], min_length=1, description="visitors per headline, increasing: K times as many for a test"
     )
