@@ -377,7 +377,7 @@ def _plain_errors() -> Iterator[_Place]:
     except KeyboardInterrupt:
         typer.echo("\nInterrupted. Nothing that was finished is lost: the same command goes on from here.", err=True)
         raise typer.Exit(INTERRUPTED) from None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ModuleNotFoundError) as error:
         typer.echo(f"Error: {error}", err=True)
         if place.is_run:
             place.keep_traceback()

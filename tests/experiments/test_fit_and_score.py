@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -160,3 +161,12 @@ def test_what_cannot_be_fitted_or_scored_is_refused(folder: Path) -> None:
         assert code == 2
         assert message in error
     assert "must end in .csv" in call("score", "model", "pairs.csv", "--out", "a.xlsx")[2]
+
+
+@pytest.mark.faults
+def test_a_missing_extra_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "peft", None)
+    code, _, error = call("fit", "pairs.csv", "--out", "model", *QUICK, "--set", "tuning=lora")
+    assert code == 2
+    assert error.startswith("Error: `tuning` must be 'full' or 'head' without the library peft")
+    assert error.count("\n") == 1
