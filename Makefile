@@ -15,10 +15,10 @@ demo: $(VENV)/offline
 test: $(VENV)/dev
 	$(MAKE) --no-print-directory check
 	$(BUDGET) 120 $(PYTEST) -m install
-	$(BUDGET) 580 $(PYTEST) -m "not install and not model and not statistics and not faults"
-	$(BUDGET) 220 $(PYTEST) -m "model and not faults and not statistics"
+	$(BUDGET) 560 $(PYTEST) -m "not install and not model and not statistics and not faults"
+	$(BUDGET) 210 $(PYTEST) -m "model and not faults and not statistics"
 	$(BUDGET) 170 $(PYTEST) -m statistics
-	$(BUDGET) 110 $(PYTEST) -m faults
+	$(BUDGET) 140 $(PYTEST) -m faults
 
 test-all: $(VENV)/dev
 	$(MAKE) --no-print-directory check
