@@ -23,7 +23,14 @@ from experiments.studies.config import load_study
 from experiments.studies.headlines import play
 from experiments.studies.headlines.candidates import BEST, Candidate, families
 from experiments.studies.headlines.config import Candidates, HeadlinesData, HeadlinesStudy
-from experiments.studies.headlines.data import LEARNS_ONLY, HeadlineLog, fold_splits, read_headlines
+from experiments.studies.headlines.data import (
+    LEARNS_ONLY,
+    SEPARATE,
+    HeadlineLog,
+    _parts_of,
+    fold_splits,
+    read_headlines,
+)
 from experiments.studies.headlines.facts import facts
 from experiments.studies.headlines.play import make_groups, mean_visits
 from experiments.studies.headlines.predictions import predicted_headlines, tfidf_rates
@@ -485,3 +492,13 @@ def test_tests_are_drawn_whole(tmp_path: Path) -> None:
     assert drawn.rows["contrast"].value_counts().tolist() == [3] * 25
     other = read_headlines(HeadlinesData(path=str(file), max_tests=25), folds=2, seed=2)
     assert set(other.rows["contrast"]) != set(drawn.rows["contrast"])
+
+
+@pytest.mark.parametrize("count", [5, 40, 300])
+def test_parts_are_shares_of_the_stories_and_none_is_empty(count: int) -> None:
+    stories = [f"story {number}" for number in range(count)]
+    parts = _parts_of(stories, SEPARATE, 1)
+    held = [-(-percent * count // 100) for percent in (4, 6, 12)]  # rounded up
+    assert np.bincount(list(parts.values())).tolist() == [count - sum(held), *held]
+    assert _parts_of(stories[::-1], SEPARATE, 1) == parts, "whatever the order they come in"
+    assert any(_parts_of(stories, SEPARATE, seed) != parts for seed in range(2, 12))
