@@ -199,14 +199,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if not all(0 < share <= 1 for share in options.shares):
         parser.error(f"--shares must be above 0 and at most 1. Got {options.shares}.")
+    for _, *changes in options.model:
+        for change in changes:
+            if "=" not in change:
+                parser.error(f"--model takes WEIGHTS, then KEY=VALUE. Got {change}.")
     options.shares.sort()
     config = load_study("headlines", options.overrides).config
     if options.write:
         section_of(PART, options.write / PAGE)
     headlines = read_headlines(config.data, folds=config.folds, seed=config.seed)
     own = config.reward_model
+    names = [_name(own.weights), *(_name(*model) for model in options.model)]
+    if len(set(names)) < len(names):
+        parser.error(f"--model must differ in its folder's name or its keys from all others. Got {', '.join(names)}.")
     further = {_name(*model): _changed(own, *model) for model in options.model}
-    tasks = [(name, fit, share) for name, fit in ((TFIDF, None), (_name(own.weights), own)) for share in options.shares]
+    tasks = [(name, fit, share) for name, fit in ((TFIDF, None), (names[0], own)) for share in options.shares]
     tasks += [(name, fit, max(options.shares)) for name, fit in further.items()]
     points = [point(name, fit, headlines, share, config.seed, own.overdispersion) for name, fit, share in tasks]
     where = conditions(Settings(runs=1, seconds=0.0, images=None)).partition(" Medians")[0]

@@ -96,7 +96,17 @@ def test_command_tells_more_stories_from_fewer(
 
 
 @pytest.mark.faults
-def test_impossible_shares_are_refused(archive: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--shares", "0", "1"], "--shares must be above 0 and at most 1. Got [0.0, 1.0]."),
+        (["--model", "tiny", "epochs"], "--model takes WEIGHTS, then KEY=VALUE. Got epochs."),
+        (["--model", "all-MiniLM-L6-v2"], "Got all-MiniLM-L6-v2, all-MiniLM-L6-v2."),
+    ],
+)
+def test_impossible_options_are_refused(
+    archive: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
     with pytest.raises(SystemExit):
-        training_size.main(["--set", f"data.path={archive}", "--shares", "0", "1"])
-    assert "--shares must be above 0 and at most 1. Got [0.0, 1.0]." in capsys.readouterr().err
+        training_size.main(["--set", f"data.path={archive}", *arguments])
+    assert message in " ".join(capsys.readouterr().err.split())
